@@ -1,0 +1,3 @@
+from synaptic.cli import main
+
+raise SystemExit(main())

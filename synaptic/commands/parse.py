@@ -1,0 +1,113 @@
+"""Words → a call: a command with its arguments, converted and ready to run."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import shlex
+from collections.abc import Sequence
+
+from synaptic.commands.grammar import Command, Param
+from synaptic.errors import UsageError
+from synaptic.results import Result
+from synaptic.terminal import one_line
+
+SHORT = {"-f": "--follow", "-m": "--model", "-n": "--lines"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    command: Command
+    positional: tuple[object, ...]
+    named: dict[str, object]
+
+    async def run(self, session: object) -> Result:
+        return await self.command.handler(session, *self.positional, **self.named)
+
+
+def call_words(command: Command, words: Sequence[str]) -> Call:
+    """Words as argv gave them, or as a line was split: flags may stand anywhere."""
+    named, plain = _take_flags(command, words)
+    if command.takes_text:
+        plain = [" ".join(plain)] if plain else []
+    return Call(command, _take_arguments(command, plain), named)
+
+
+def call_line(command: Command, rest: str) -> Call:
+    """What follows the command's name on a shell line. A text argument is taken verbatim."""
+    if not command.takes_text:
+        return call_words(command, split(rest))
+    leading: list[str] = []
+    while (head := rest.split(maxsplit=1)) and (flag := _flag(command, head[0])):
+        size = 1 if "=" in head[0] or flag.is_switch else 2
+        pieces = rest.split(maxsplit=size)
+        leading += pieces[:size]
+        rest = pieces[size] if len(pieces) > size else ""
+    named, _ = _take_flags(command, leading)
+    return Call(command, _take_arguments(command, [rest.strip()] if rest.strip() else []), named)
+
+
+def split(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:  # an apostrophe that was never closed
+        return line.split()
+
+
+def _flag(command: Command, word: str) -> Param | None:
+    name = word.partition("=")[0]
+    return command.flags.get(SHORT.get(name, name))
+
+
+def _take_flags(command: Command, words: Sequence[str]) -> tuple[dict[str, object], list[str]]:
+    named: dict[str, object] = {}
+    plain: list[str] = []
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if word == "--":
+            return named, plain + waiting
+        param = _flag(command, word)
+        if param is None:
+            if word.startswith("--") and not command.takes_text:
+                close = difflib.get_close_matches(word, command.flags, n=1)
+                raise usage(command, f"{command.name} has no flag {one_line(word, 40)}", f"did you mean: {close[0]}" if close else None)
+            plain.append(word)
+        elif param.is_switch:
+            named[param.target] = True
+        elif "=" in word:
+            named[param.target] = _convert(command, param, word.partition("=")[2])
+        elif waiting:
+            named[param.target] = _convert(command, param, waiting.pop(0))
+        else:
+            raise usage(command, f"--{param.name} needs a value")
+    return named, plain
+
+
+def _take_arguments(command: Command, plain: list[str]) -> tuple[object, ...]:
+    values: list[object] = []
+    for param in command.arguments:
+        if param.is_required and not plain:
+            raise usage(command, f"{command.name} needs {param.usage}")
+        taken = plain if param.is_many else plain[:1]
+        values += [_convert(command, param, word) for word in taken]
+        plain = plain[len(taken) :]
+    if plain:
+        raise usage(command, f'{command.name} takes no "{one_line(plain[0], 40)}"')
+    return tuple(values)
+
+
+def _convert(command: Command, param: Param, word: str) -> object:
+    if param.choices and word not in param.choices:
+        close = difflib.get_close_matches(word, param.choices, n=1)
+        hint = f"did you mean: {command.name} {close[0]}" if close else None
+        raise usage(command, f'{param.name} is one of {", ".join(param.choices)}, not "{one_line(word, 40)}"', hint)
+    try:
+        return param.convert(word)
+    except ValueError:
+        kind = {"int": "a whole number", "float": "a number"}.get(getattr(param.convert, "__name__", ""), f"a {param.name}")
+        raise usage(command, f'{param.name}: "{one_line(word, 40)}" is not {kind}') from None
+
+
+def usage(command: Command, message: str, hint: str | None = None) -> UsageError:
+    return UsageError(message, hint=hint or f"usage: {command.usage}")

@@ -1,0 +1,88 @@
+"""Every command, once. Feeds the shell, the one-shot CLI, completion, `help`, the README table and the dashboard."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+
+from synaptic.commands.grammar import Command, Handler, params_of
+from synaptic.commands.parse import Call, call_line, call_words
+from synaptic.errors import UsageError
+from synaptic.terminal import one_line
+
+
+class Registry:
+    def __init__(self) -> None:
+        self._commands: dict[str, Command] = {}
+        self._aliases: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Command]:
+        return (command for command in self._commands.values() if not command.is_hidden)
+
+    def command(self, name: str, *, group: str, aliases: Sequence[str] = (), hidden: bool = False) -> Callable[[Handler], Handler]:
+        def register(handler: Handler) -> Handler:
+            summary, _, details = (inspect.getdoc(handler) or "").partition("\n\n")
+            self._commands[name] = Command(name, handler, params_of(handler), " ".join(summary.split()), details, group, hidden)
+            self._aliases.update((alias, name) for alias in aliases)
+            return handler
+
+        return register
+
+    def named(self, name: str) -> Command | None:
+        return self._commands.get(self._aliases.get(name, name))
+
+    def below(self, noun: str) -> list[Command]:
+        """The verbs of a noun: `rpc` → rpc add, rpc list, …"""
+        return [command for command in self if command.noun == noun and " " in command.name]
+
+    def first_words(self) -> dict[str, str]:
+        """What a line may begin with, and what it is about."""
+        words = {command.noun: command.summary for command in reversed(list(self))}
+        return words | {alias: self._commands[name].summary for alias, name in self._aliases.items() if " " not in alias}
+
+    def aliases_of(self, name: str) -> list[str]:
+        return [alias for alias, target in self._aliases.items() if target == name]
+
+    def is_command(self, line: str) -> bool:
+        """Nothing is guessed: a line is a command iff its first word (after an optional `/`) is one."""
+        words = line.split(maxsplit=1)
+        return bool(words) and any(name.split()[0] == words[0].removeprefix("/") for name in (*self._commands, *self._aliases))
+
+    def parse_line(self, line: str) -> Call:
+        """A line as typed in the shell. Raises UsageError, whose prefill offers the line to the model."""
+        line = line.strip().removeprefix("/")
+        try:
+            command, size = self._find(line.split())
+            pieces = line.split(maxsplit=size)
+            return call_line(command, pieces[size] if len(pieces) > size else "")
+        except UsageError as error:
+            raise UsageError(str(error), hint=error.hint, prefill=f"ask {line}") from error
+
+    def parse_words(self, words: Sequence[str]) -> Call:
+        """Words as argv gave them, quoting already undone."""
+        command, size = self._find(words)
+        return call_words(command, words[size:])
+
+    def find(self, words: Sequence[str]) -> Command | None:
+        try:
+            return self._find(words)[0]
+        except UsageError:
+            return None
+
+    def _find(self, words: Sequence[str]) -> tuple[Command, int]:
+        for size in (2, 1):
+            if len(words) >= size and (command := self.named(" ".join(words[:size]))):
+                return command, size
+        raise self._unknown(words)
+
+    def _unknown(self, words: Sequence[str]) -> UsageError:
+        verbs = [command.name.split()[1] for command in self.below(words[0])] if words else []
+        if verbs and len(words) < 2:
+            return UsageError(f"{words[0]} needs a verb: {', '.join(verbs)}", hint=f"try: help {words[0]}")
+        typed = " ".join(words[:2])
+        close = difflib.get_close_matches(typed, self._commands, n=1) or difflib.get_close_matches(typed.split(" ")[0], self._commands, n=1)
+        return UsageError(f"unknown command: {one_line(typed, 60)}", hint=f"did you mean: {close[0]}" if close else "try: help")
+
+
+registry = Registry()

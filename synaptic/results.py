@@ -1,0 +1,171 @@
+"""
+What commands answer. Four faces render it: terminal, pipe, `--json`, dashboard.
+
+    Note     a sentence
+    Rows     a table of records
+    Facts    labelled values, and tables below them
+    Lines    text that keeps coming, line by line (logs -f)
+    Stream   an answer that arrives in pieces
+    Watch    a result that is asked for again and again
+
+Text in results may be foreign: faces pass it through `terminal.visible`, never as markup.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol, TypeVar, Union, runtime_checkable
+
+from synaptic.endpoint import Endpoint
+from synaptic.errors import SynapticError
+
+Json = Union[None, bool, int, float, str, list["Json"], dict[str, "Json"]]  # noqa: UP007 - a recursive alias needs a name at run time
+Style = Literal["", "good", "attention", "bad", "dim", "bold"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """Text with a meaning that colour may underline but never carries alone."""
+
+    text: str
+    style: Style = ""
+
+
+R = TypeVar("R")
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """A sentence; `data` is its JSON document, `{"message": text}` when there is none."""
+
+    text: str
+    data: Mapping[str, object] | None = None
+    style: Style = ""
+    hint: str | None = None
+    prefill: str | None = None  # a line the shell offers next
+
+    def as_json(self) -> Json:
+        return to_json(self.data) if self.data is not None else {"message": self.text}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows(Generic[R]):
+    """A table. JSON: `{key: [every item], **data}`; text: one column per entry of `columns`."""
+
+    key: str
+    items: Sequence[R]
+    columns: Mapping[str, Callable[[R], str | Cell]]
+    empty: str = "nothing yet"
+    data: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    summary: str | None = None
+    exit_code: int = 0
+
+    def as_json(self) -> Json:
+        return {self.key: [to_json(item) for item in self.items], **{name: to_json(value) for name, value in self.data.items()}}
+
+    def cells(self) -> list[list[Cell]]:
+        return [[_cell(column(item)) for column in self.columns.values()] for item in self.items]
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """Labelled values; JSON is `data`."""
+
+    facts: Sequence[tuple[str, str | Cell]]
+    data: Mapping[str, object]
+    tables: Sequence[tuple[str, Rows[Any]]] = ()
+    summary: str | None = None
+
+    def as_json(self) -> Json:
+        return to_json(self.data)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lines:
+    """Text that keeps coming until it ends or the user has seen enough. JSON: `{key: [line, …]}`."""
+
+    key: str
+    lines: AsyncIterator[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a stream ended: its JSON document, one dim line, and the error if it is not whole."""
+
+    data: Json
+    tail: str
+    error: SynapticError | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """`head` is shown before, `pieces` as they come, `outcome` after the last piece."""
+
+    head: str
+    pieces: AsyncIterator[str]
+    outcome: Callable[[], Outcome]
+
+
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """Ask `again` every `seconds` and show the newest; a face that cannot repaint asks once."""
+
+    again: Callable[[], Awaitable[Note | Rows[Any] | Facts]]
+    seconds: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Leave:
+    """The user wants to go."""
+
+    keep: bool = False
+
+    def as_json(self) -> Json:
+        return {"leaving": True}
+
+
+Result = Note | Rows[Any] | Facts | Lines | Stream | Watch | Leave
+
+
+@runtime_checkable
+class HasJson(Protocol):
+    def as_json(self) -> Json: ...
+
+
+def to_json(value: object) -> Json:
+    """Dataclasses, endpoints, enums and paths → what `json.dumps` takes. Keys stay as they are."""
+    if isinstance(value, Endpoint | Path):
+        return str(value)
+    if isinstance(value, enum.Enum):
+        return to_json(value.value)
+    if isinstance(value, HasJson):
+        return value.as_json()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [to_json(item) for item in value]
+    assert value is None or isinstance(value, bool | int | float | str), f"not a JSON value: {value!r}"
+    return value
+
+
+def gib(count: int) -> str:
+    """Bytes as a person reads them: `24 GiB`, `1.6 MiB`."""
+    size, unit = float(count), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(size) < 1024 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if size >= 100 or unit == "B" or size == int(size) else f"{size:.1f} {unit}"
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _cell(value: str | Cell) -> Cell:
+    return value if isinstance(value, Cell) else Cell(value)
