@@ -150,10 +150,10 @@ class Subscription(Generic[E]):
 
     async def __aiter__(self) -> AsyncIterator[E]:
         while True:
-            await self._ready.wait()
-            self._ready.clear()
             while self.queue:
                 yield self.queue.popleft()
+            self._ready.clear()
+            await self._ready.wait()
 
 
 class Work:

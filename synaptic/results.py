@@ -46,6 +46,7 @@ class Note:
     style: Style = ""
     hint: str | None = None
     prefill: str | None = None  # a line the shell offers next
+    holds: bool = False  # what it tells of ends with the program: outside a shell, stay until interrupted
 
     def as_json(self) -> Json:
         return to_json(self.data) if self.data is not None else {"message": self.text}

@@ -1,0 +1,148 @@
+"""argv, stdin and environment → a session → an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from synaptic import __version__
+from synaptic.errors import INTERRUPTED, SynapticError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from synaptic.arguments import Arguments
+    from synaptic.environment import Environment
+    from synaptic.session import Session
+    from synaptic.settings import Settings
+    from synaptic.shell.face import Face
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The whole program. `--version` and `--help` open no room that they do not need."""
+    from synaptic.arguments import Arguments
+    from synaptic.environment import Environment
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    environment = Environment.of_this_process()
+    try:
+        arguments = Arguments.parse(words)
+        if arguments.version or arguments.help:
+            return _tell(environment, arguments)
+        return _run(environment, arguments)
+    except SynapticError as error:
+        return _face(environment, Arguments(json="--json" in words)).fail(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _tell(environment: Environment, arguments: Arguments) -> int:
+    from synaptic.arguments import USAGE
+    from synaptic.terminal import printable
+
+    if arguments.version:
+        text = f"synaptic {__version__}"
+    else:
+        from synaptic.commands import load
+        from synaptic.commands.shell import describe, overview
+
+        load()
+        text = describe(list(arguments.command)).text if arguments.command else f"{USAGE}\ncommands\n\n{overview()}"
+    environment.stdout.write(printable(text, environment.stdout.encoding) + "\n")
+    return 0
+
+
+def _run(environment: Environment, arguments: Arguments) -> int:
+    import asyncio
+
+    from synaptic import log
+    from synaptic.settings import Settings
+
+    state = environment.state_dir
+    log.to_file(state / "logs" if state else None, debug=arguments.debug or arguments.verbose)
+    settings = Settings.load(_settings_file(environment, arguments), environment.variables, _flags(arguments))
+    return asyncio.run(_live(environment, arguments, settings))
+
+
+async def _live(environment: Environment, arguments: Arguments, settings: Settings) -> int:
+    from synaptic.session import Session, cannot_ask
+
+    face = _face(environment, arguments)
+    session = Session(environment, settings, _yes if arguments.yes else cannot_ask)
+    try:
+        return await _prepare(session, face, arguments) or await _work(session, face, arguments)
+    finally:
+        await session.close()
+
+
+async def _prepare(session: Session, face: Face, arguments: Arguments) -> int:
+    """What the original's flags ask for before anything else."""
+    from synaptic.endpoint import Endpoint
+
+    if arguments.rpc_backend:
+        await session.add_backends([Endpoint.parse(text) for text in arguments.rpc_backend])
+    if arguments.enable_distributed_inference:
+        await session.save(distributed_inference_enabled=True)
+    if arguments.dask or arguments.dask_scheduler:
+        face.talk("--dask: tasks are spread without Dask here; nothing to set up")
+    if arguments.workers:
+        face.talk("--workers has no effect: every ready worker takes part")
+    asked = [("nodes", "add", url) for url in arguments.add_node]
+    asked += [("nodes", "load", arguments.load_config)] if arguments.load_config else []
+    asked += [("nodes", "discover", arguments.discover)] if arguments.discover else []
+    for words in asked:
+        if code := await _once(session, face, list(words)):
+            return code
+    return 0
+
+
+async def _work(session: Session, face: Face, arguments: Arguments) -> int:
+    from synaptic.commands import load
+    from synaptic.shell import repl
+
+    registry = load()
+    code = 0
+    if arguments.command or arguments.input is not None:
+        words = list(arguments.command) if arguments.command else ["ask", "--", arguments.input or ""]
+        code = await _once(session, face, words, metrics=arguments.metrics)
+        stays = arguments.interactive or arguments.command == ("demo",)
+        if not stays or not session.environment.is_interactive or arguments.json:
+            return code
+    if session.environment.is_interactive:
+        return await repl.run(session, registry, face)
+    return await repl.run_script(session, registry, face, session.environment.stdin)
+
+
+async def _once(session: Session, face: Face, words: list[str], *, metrics: bool = False) -> int:
+    """One command; Ctrl-C cancels it."""
+    from synaptic.commands import load
+    from synaptic.shell import once
+
+    return await once.run(session, load(), face, words, metrics=metrics)
+
+
+async def _yes(question: str) -> bool:
+    return True
+
+
+def _settings_file(environment: Environment, arguments: Arguments) -> Path | None:
+    from pathlib import Path
+
+    return Path(arguments.config).expanduser().absolute() if arguments.config else environment.settings_file
+
+
+def _flags(arguments: Arguments) -> dict[str, object]:
+    """What this run's flags say of the settings, without saving it."""
+    flags: dict[str, object] = {}
+    if arguments.model:
+        flags["model"] = arguments.model
+    if arguments.distributed:
+        flags["mode"] = "distributed"
+    return flags
+
+
+def _face(environment: Environment, arguments: Arguments) -> Face:
+    from synaptic.shell.face import Face
+
+    return Face(environment, as_json=arguments.json, plain=arguments.plain, debug=arguments.debug)

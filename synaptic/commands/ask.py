@@ -1,0 +1,87 @@
+"""ask: a prompt, and the conversation it belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Annotated
+
+from synaptic.commands.complete import models
+from synaptic.commands.grammar import Complete, Text
+from synaptic.commands.registry import registry
+from synaptic.errors import UsageError
+from synaptic.results import Note, Stream, plural
+
+if TYPE_CHECKING:
+    from synaptic.session import Session
+
+_USING = re.compile(r"\s+using\s+(\S+)\s*$", re.IGNORECASE)
+LONGEST_STDIN = 8 * 1024 * 1024  # characters
+KEEP_FREE = 0.5  # of the context stays free for the answer
+
+
+@registry.command("ask", group="answers")
+async def ask(
+    session: Session, text: Annotated[str, Text()], *, model: Annotated[str | None, Complete(models)] = None, fresh: bool = False
+) -> Stream:
+    """Send a prompt to the model. A line that is no command is asked as it is; `-` reads the prompt from stdin.
+
+    `… using NAME` at the end picks a model for this prompt, if that model is known. --fresh asks without the
+    conversation so far.
+
+        ask status of the art in quantum computing
+        ask --model demo What is a worker?
+        What is a worker? using demo
+
+    See also: retry, clear, model use
+    """
+    if text == "-":
+        text = (await asyncio.to_thread(session.environment.stdin.read, LONGEST_STDIN)).strip()
+    text, named = split_model(session, text)
+    if not text:
+        raise UsageError("the prompt is empty", hint="usage: ask <text>")
+    if fresh:
+        session.conversation.clear()
+    return await _answer(session, text, model or named)
+
+
+@registry.command("retry", group="answers")
+async def retry(session: Session, *, model: Annotated[str | None, Complete(models)] = None) -> Stream:
+    """Ask the last question again, without the answer it got."""
+    question = session.conversation.last_question
+    if question is None:
+        raise UsageError("there is nothing to retry yet", hint="just type a question")
+    session.conversation.drop_last()
+    return await _answer(session, question, model)
+
+
+@registry.command("clear", group="answers")
+async def clear(session: Session) -> Note:
+    """Forget the conversation so far; the next prompt starts a new one."""
+    turns = len(session.conversation)
+    session.conversation.clear()
+    return Note(
+        f"the conversation is empty; {plural(turns, 'turn')} forgotten" if turns else "the conversation is empty", {"forgotten": turns}
+    )
+
+
+def split_model(session: Session, text: str) -> tuple[str, str | None]:
+    """`… using NAME` → the prompt and the name, if such a model is known; else the text as it is."""
+    match = _USING.search(text)
+    if match and session.knows_model(match[1]):
+        return text[: match.start()].strip(), match[1]
+    return text, None
+
+
+async def _answer(session: Session, question: str, model: str | None) -> Stream:
+    from synaptic.engines.answer import Reply
+
+    session.know_backends()
+    route = await session.answering.route(model)
+    budget = int(route.plan.context * (1 - KEEP_FREE))
+    messages = session.conversation.messages(question, session.settings.now.system_prompt, budget)
+    reply = Reply(
+        session.answering, route, messages, remember=lambda text, complete: session.conversation.add(question, text, complete=complete)
+    )
+    where = plural(len(route.plan.workers), "worker") if route.plan.workers else "this machine"
+    return Stream(f"→ {route.plan.model.name} · {route.via} · {where} ({route.why})", reply.pieces(), reply.outcome)

@@ -1,0 +1,30 @@
+"""Words that complete arguments, from the live session. Never blocks, never asks the network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from synaptic.commands.grammar import Completion
+
+if TYPE_CHECKING:
+    from synaptic.session import Session
+
+
+def backends(session: Session) -> list[Completion]:
+    return [(str(each.endpoint), each.detail or each.state.value) for each in session.know_backends().backends()]
+
+
+def configured(session: Session) -> list[Completion]:
+    return [(str(endpoint), "configured worker") for endpoint in session.settings.now.rpc_backends]
+
+
+def models(session: Session) -> list[Completion]:
+    return session.catalog.names()
+
+
+def local_workers(session: Session) -> list[Completion]:
+    return [(str(worker.endpoint), f"pid {worker.pid}") for worker in session.workers.all()]
+
+
+def coordinators(session: Session) -> list[Completion]:
+    return [(each.plan.model.name, each.state.value) for each in session.coordinators.all()]

@@ -1,0 +1,41 @@
+"""distributed: whether models are spread over the workers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from synaptic.commands.grammar import Choice
+from synaptic.commands.registry import registry
+from synaptic.errors import BackendError
+from synaptic.results import Note, plural
+
+if TYPE_CHECKING:
+    from synaptic.session import Session
+
+_WORDS = ("on", "off", "task", "model", "both")
+
+
+@registry.command("distributed", group="models")
+async def distributed(session: Session, switch: Annotated[str, Choice(*_WORDS)]) -> Note:
+    """Spread models over the known workers (on), or keep them on this machine (off).
+
+    `model` and `both` mean on, `task` means off; the chosen model is never touched.
+
+        distributed on
+        distributed off
+
+    See also: rpc list, status
+    """
+    if switch in ("off", "task"):
+        await session.save(distributed_inference_enabled=False)
+        return Note("distributed off · models run on this machine", {"distributed": False, "ready": 0})
+    workers = await session.know_backends().check()
+    ready = [worker for worker in workers if worker.is_ready]
+    if not workers:
+        raise BackendError("no workers are known", hint="try: worker start --count 2, or: rpc add HOST")
+    if not ready:
+        reasons = "; ".join(f"{worker.endpoint} {worker.detail or worker.state.value}" for worker in workers[:3])
+        raise BackendError(f"no worker is ready: {reasons}", hint="try: rpc check")
+    await session.save(distributed_inference_enabled=True)
+    text = f"distributed on · {plural(len(ready), 'worker')} ready. Large models start a coordinator when first asked."
+    return Note(text, {"distributed": True, "ready": len(ready)})

@@ -1,0 +1,178 @@
+"""doctor: what is missing here, and how to mend it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+from synaptic.commands.registry import registry
+from synaptic.endpoint import RPC_PORT
+from synaptic.errors import EngineError
+from synaptic.results import Cell, Rows, Style, gib
+
+if TYPE_CHECKING:
+    from synaptic.session import Session
+
+Mark = Literal["✓", "!", "✗"]
+_STYLES: dict[Mark, Style] = {"✓": "good", "!": "attention", "✗": "bad"}
+ROOM_FOR_A_BUILD = 2 * 1024**3  # bytes
+OLLAMA_PORT, WEB_PORT = 11434, 8080
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    mark: Mark
+    what: str
+    detail: str
+    fix: str = ""
+
+
+@registry.command("doctor", group="look")
+async def doctor(session: Session) -> Rows[Check]:
+    """Check this machine and the known workers, and say how to mend what is wrong. Exit code 1 on a ✗.
+
+    doctor
+    doctor --json
+    """
+    checks = [*_python(), *_terminal(session), *_settings(session), *await _engines(session), *_disk(session)]
+    checks += [*_ports(), *await _ollama(session), *await _workers(session)]
+    return Rows(
+        key="checks",
+        items=checks,
+        columns={
+            "": lambda check: Cell(check.mark, _STYLES[check.mark]),
+            "what": lambda check: check.what,
+            "detail": lambda check: check.detail,
+            "fix": lambda check: Cell(check.fix, "dim"),
+        },
+        exit_code=1 if any(check.mark == "✗" for check in checks) else 0,
+    )
+
+
+def _python() -> Iterator[Check]:
+    yield Check("✓", "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+
+
+def _terminal(session: Session) -> Iterator[Check]:
+    encoding = getattr(session.environment.stdout, "encoding", None) or "unknown"
+    if "utf" in encoding.lower():
+        yield Check("✓", "terminal", f"{session.environment.variables.get('TERM', 'no TERM')}, {encoding}")
+    else:
+        yield Check("!", "terminal", f"writes {encoding}: marks are shown in ASCII", "export LANG=C.UTF-8")
+
+
+def _settings(session: Session) -> Iterator[Check]:
+    path = session.settings.path
+    if path is None:
+        yield Check("!", "settings", "no home folder: nothing is saved", "export HOME, or SYNAPTICLLAMAS_HOME")
+        return
+    for warning in session.settings.warnings:
+        yield Check("!", "settings", warning, f"edit {path}")
+    folder = path.parent
+    if path.exists() and not os.access(path, os.W_OK):
+        yield Check("✗", "settings", f"{path} cannot be written", f"chmod u+w {path}")
+    elif folder.is_dir() and not os.access(folder, os.W_OK):
+        yield Check("✗", "settings", f"{folder} cannot be written", f"chmod u+w {folder}")
+    elif not session.settings.warnings:
+        yield Check("✓", "settings", f"{path}" + ("" if path.exists() else " (not written yet)"))
+
+
+async def _engines(session: Session) -> list[Check]:
+    checks: list[Check] = []
+    for name in ("llama-server", "ggml-rpc-server"):
+        try:
+            program = session.engines.find(name)
+        except EngineError as error:
+            checks.append(Check("✗", name, str(error), error.hint or ""))
+            continue
+        if program is None:
+            checks.append(Check("✗", name, "not found", "engine install llama.cpp"))
+        elif name == "llama-server" and not await _speaks_rpc(str(program.path)):
+            checks.append(Check("✗", name, f"{program.path} was built without RPC", "engine install llama.cpp"))
+        else:
+            checks.append(Check("✓", name, f"{program.path} ({program.source})"))
+    found = session.engines.find("dllama-api") or session.engines.find("dllama")
+    checks.append(Check("✓", "dllama", str(found.path)) if found else Check("!", "dllama", "not found; only dllama clusters need it"))
+    return checks
+
+
+async def _speaks_rpc(program: str) -> bool:
+    """A llama-server that was built without RPC does not know the flag."""
+    process = await asyncio.create_subprocess_exec(
+        program, "--help", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        async with asyncio.timeout(10):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return False
+    return b"--rpc" in output
+
+
+def _disk(session: Session) -> Iterator[Check]:
+    folder = session.environment.data_dir
+    while folder and not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if folder is None:
+        return
+    free = shutil.disk_usage(folder).free
+    built = _is_built(session)
+    if free < ROOM_FOR_A_BUILD and not built:
+        yield Check("!", "disk", f"{gib(free)} free at {folder}: too little to build llama.cpp", "free 2 GiB")
+    else:
+        yield Check("✓", "disk", f"{gib(free)} free at {folder}")
+
+
+def _is_built(session: Session) -> bool:
+    try:
+        return session.engines.find("llama-server") is not None
+    except EngineError:
+        return False
+
+
+def _ports() -> Iterator[Check]:
+    for port, use in ((RPC_PORT, "workers take the next free one"), (WEB_PORT, "the dashboard takes the next free one")):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                yield Check("!", f"port {port}", f"taken on 127.0.0.1; {use}")
+            else:
+                yield Check("✓", f"port {port}", "free")
+
+
+async def _ollama(session: Session) -> list[Check]:
+    """Only whether something listens where Ollama would; on this machine a connection harms nobody."""
+    try:
+        async with asyncio.timeout(1):
+            _, writer = await asyncio.open_connection("127.0.0.1", OLLAMA_PORT)
+    except (OSError, TimeoutError):
+        return [Check("!", "ollama", f"nothing answers on 127.0.0.1:{OLLAMA_PORT}; only Ollama's own models need it")]
+    writer.close()
+    await writer.wait_closed()
+    return [Check("✓", "ollama", f"answers on 127.0.0.1:{OLLAMA_PORT}")]
+
+
+async def _workers(session: Session) -> list[Check]:
+    checked = await session.know_backends().check()
+    if not checked:
+        return [Check("!", "workers", "none known", "worker start --count 2, or: rpc add HOST")]
+    checks: list[Check] = []
+    for worker in checked:
+        if worker.is_ready:
+            detail = f"rpc-server {worker.version or ''} · {gib(worker.free_bytes)} · {worker.latency_ms or 0:.0f} ms"
+            checks.append(Check("✓", str(worker.endpoint), detail))
+        else:
+            checks.append(
+                Check("✗", str(worker.endpoint), worker.detail or worker.state.value, f"start it there, or: rpc remove {worker.endpoint}")
+            )
+    return checks

@@ -1,0 +1,129 @@
+"""rpc: llama.cpp rpc-servers that may hold a part of a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from synaptic.commands.complete import backends, configured
+from synaptic.commands.grammar import AnyNumber, Complete
+from synaptic.commands.registry import registry
+from synaptic.endpoint import Endpoint
+from synaptic.errors import BackendError, UsageError
+from synaptic.results import Cell, Note, Rows, Style, Watch, gib, plural
+
+if TYPE_CHECKING:
+    from synaptic.cluster.backend import Backend
+    from synaptic.cluster.pool import Record
+    from synaptic.session import Session
+
+_STYLES: dict[str, Style] = {"idle": "good", "in-use": "good", "busy": "attention", "unreachable": "bad", "incompatible": "bad"}
+
+
+@registry.command("rpc add", group="workers")
+async def add(session: Session, *endpoint: Endpoint, timeout: float = 2.0) -> Note:
+    """Use rpc-server workers at these addresses. The default port is 50052.
+
+    They are saved even when they do not answer now, and used once they do.
+
+        rpc add 192.168.1.10
+        rpc add 192.168.1.10 192.168.1.11:50053 --timeout 5
+
+    See also: rpc list, rpc check, rpc remove
+    """
+    for each in endpoint:
+        if each.is_ipv6:
+            raise UsageError(f"{each}: llama.cpp's workers speak IPv4 only", hint="add its IPv4 address or its name")
+    added = await session.add_backends(endpoint)
+    checked = await session.pool.check(endpoint, within=timeout)
+    ready = [backend for backend in checked if backend.is_ready]
+    text = f"Added {len(added)} new RPC backend(s)" if added else f"already known: {', '.join(map(str, endpoint))}"
+    text += "".join(f"\n  {line}" for line in (_describe(backend) for backend in checked))
+    return Note(
+        text,
+        {"added": len(added), "backends": [session.pool.record(backend.endpoint) for backend in checked]},
+        hint=None if len(ready) == len(checked) else "rpc check asks them again",
+    )
+
+
+@registry.command("rpc remove", group="workers")
+async def remove(
+    session: Session,
+    *endpoint: Annotated[Endpoint, AnyNumber(), Complete(configured)],
+    all: bool = False,  # noqa: A002 - the flag's name
+) -> Note:
+    """Forget workers. They keep running; the addresses are dropped from the settings.
+
+        rpc remove 192.168.1.10
+        rpc remove --all
+
+    See also: rpc add, rpc list
+    """
+    if bool(endpoint) == all:
+        raise UsageError("name the workers to forget, or --all", hint="usage: rpc remove [<endpoint>…] [--all]")
+    known = session.settings.now.rpc_backends
+    chosen = known if all else endpoint
+    if all and known and not await session.confirm(f"forget {plural(len(known), 'worker')}?"):
+        return Note("nothing changed")
+    removed = await session.remove_backends(chosen)
+    missing = [each for each in chosen if each not in removed]
+    if missing:
+        raise BackendError(f"not configured: {', '.join(map(str, missing))}", hint="try: rpc list")
+    return Note(f"Removed {len(removed)} RPC backend(s)", {"removed": removed})
+
+
+@registry.command("rpc list", group="workers", aliases=("ls",))
+async def list_(session: Session, *, watch: bool = False) -> Rows[Record] | Watch:
+    """Show the known workers as they were last seen. --watch keeps asking.
+
+        rpc list
+        rpc list --watch
+
+    See also: rpc check
+    """
+    if watch:
+        return Watch(lambda: check(session), seconds=2.0)
+    return rows(session, session.know_backends().backends())
+
+
+@registry.command("rpc check", group="workers")
+async def check(session: Session, *endpoint: Annotated[Endpoint, AnyNumber(), Complete(backends)], timeout: float = 2.0) -> Rows[Record]:
+    """Ask workers what they are: protocol version, devices, free memory.
+
+    A worker that our own coordinator holds is not asked; it would wait behind the model.
+
+        rpc check
+        rpc check 192.168.1.10 --timeout 5
+    """
+    pool = session.know_backends()
+    unknown = [each for each in endpoint if pool.record(each) is None]
+    if unknown:
+        raise BackendError(f"unknown worker: {', '.join(map(str, unknown))}", hint=f"try: rpc add {unknown[0]}")
+    checked = await pool.check(endpoint or None, within=timeout)
+    table = rows(session, checked)
+    return Rows(
+        table.key, table.items, table.columns, table.empty, exit_code=0 if not checked or any(each.is_ready for each in checked) else 3
+    )
+
+
+def rows(session: Session, chosen: list[Backend]) -> Rows[Record]:
+    return Rows(
+        key="backends",
+        items=[session.pool.record(backend.endpoint) for backend in chosen],
+        columns={
+            "endpoint": lambda record: str(record.endpoint),
+            "state": lambda record: Cell(record.state.value, _STYLES.get(record.state.value, "")),
+            "version": lambda record: record.version or "–",
+            "memory": lambda record: gib(sum(device.free for device in record.devices)) if record.devices else "–",
+            "devices": lambda record: str(len(record.devices) or "–"),
+            "latency": lambda record: f"{record.latency_ms:.0f} ms" if record.latency_ms is not None else "–",
+            "source": lambda record: record.source,
+            "detail": lambda record: Cell(record.detail, "dim"),
+        },
+        empty="no workers yet. try: worker start --count 2, or: rpc add HOST",
+    )
+
+
+def _describe(backend: Backend) -> str:
+    if not backend.is_ready:
+        return f"{backend.endpoint}: {backend.detail or backend.state.value}"
+    return f"{backend.endpoint}   rpc-server {backend.version} · {gib(backend.free_bytes)}"

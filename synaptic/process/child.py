@@ -1,0 +1,245 @@
+"""
+One supervised child process.
+
+    STOPPED ──▶ STARTING ──▶ READY ──▶ STOPPING ──▶ STOPPED
+                    │           │         ▲
+                    ├───────────┼─────────┘
+                    └──▶ FAILED ◀┘        FAILED ──▶ STARTING
+
+Nobody outside looks at the state to decide what to do next: `ensure_ready` and `stop` are safe to call in any
+state, from any task, at any time. The child writes to a file, never to a pipe: it cannot block on us, and its
+words outlive us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+import enum
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from typing import BinaryIO
+
+from synaptic.errors import EngineError, SynapticError
+from synaptic.events import Bus, ChildChanged, ChildSpoke
+from synaptic.process.spawn import Spec, ending, spawn, watch_exit
+
+LINE_LIMIT = 4096  # bytes of one log line that are kept
+
+
+class State(enum.Enum):
+    STOPPED = "stopped"
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+    FAILED = "failed"
+
+
+NEXT = {
+    State.STOPPED: {State.STARTING},
+    State.STARTING: {State.READY, State.FAILED, State.STOPPING},
+    State.READY: {State.STOPPING, State.FAILED},
+    State.STOPPING: {State.STOPPED},
+    State.FAILED: {State.STARTING},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Patience:
+    """Seconds. A start is given up after `start` without any sign of progress, however long it has run."""
+
+    start: float = 60.0
+    terms: tuple[float, ...] = (4.0, 4.0)  # one SIGTERM each, then SIGKILL: a frozen llama-server needs a second one
+    kill: float = 2.0
+
+
+class Child:
+    """`is_ready(child)` is asked until true; `sign_of_life()` is any value that changes while a start moves on."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        bus: Bus,
+        *,
+        is_ready: Callable[[Child], Awaitable[bool]],
+        on_line: Callable[[str], None] = lambda line: None,
+        on_change: Callable[[State], None] = lambda state: None,
+        sign_of_life: Callable[[Child], Hashable] = lambda child: None,
+        explain: Callable[[Child], str | None] = lambda child: None,
+        patience: Patience = Patience(),
+    ) -> None:
+        self.spec = spec
+        self.state = State.STOPPED
+        self.cause = ""  # why it is FAILED, in words
+        self.last_words: collections.deque[str] = collections.deque(maxlen=20)
+        self.lines = 0
+        self._bus = bus
+        self._is_ready = is_ready
+        self._on_line = on_line
+        self._on_change = on_change
+        self._sign_of_life = sign_of_life
+        self._explain = explain
+        self._patience = patience
+        self._process: subprocess.Popen[bytes] | None = None
+        self._exited: asyncio.Future[int] | None = None
+        self._follower: asyncio.Task[None] | None = None
+        self._start: asyncio.Task[None] | None = None
+        self._stop: asyncio.Task[None] | None = None
+        self._waiting = 0
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process and self.state in (State.STARTING, State.READY, State.STOPPING) else None
+
+    async def ensure_ready(self) -> None:
+        """Return once the child serves; start it first if need be. The last caller to give up stops the start."""
+        if self._stop:
+            await asyncio.shield(self._stop)
+        if self.state is State.READY:
+            return
+        if self._start is None or self._start.done():
+            self._enter(State.STARTING)
+            self._start = asyncio.create_task(self._run_to_ready())
+            self._start.add_done_callback(lambda start: start.cancelled() or start.exception())  # heard, even if nobody waits
+        self._waiting += 1
+        start = self._start
+        try:
+            await asyncio.shield(start)
+        except asyncio.CancelledError:
+            if start.cancelled():  # stop() was called meanwhile
+                raise EngineError(f"{self.spec.name} was stopped while it started") from None
+            if self._waiting == 1:
+                self._begin_stop()
+            raise
+        finally:
+            self._waiting -= 1
+
+    async def stop(self) -> None:
+        """Bring the child down, politely and then not. Does nothing when it is down."""
+        if stopping := self._begin_stop():
+            await asyncio.shield(stopping)
+
+    async def exited(self, within: float) -> bool:
+        """Whether the process has ended, waiting up to `within` seconds for it."""
+        if self._exited and not self._exited.done():
+            await asyncio.wait([self._exited], timeout=within)
+        if self._follower and self._exited and self._exited.done():
+            await asyncio.wait([self._follower], timeout=1.0)
+        return self._exited is None or self._exited.done()
+
+    def let_go(self) -> None:
+        """Forget the process without stopping it."""
+        for task in (self._follower, self._start):
+            if task:
+                task.cancel()
+
+    def failure(self, what: str) -> EngineError:
+        cause = self._explain(self)
+        message = f"{self.spec.name} {what}" + (f": {cause}" if cause else "")
+        return EngineError(message, hint=f"its log: {self.spec.log}", details=tuple(self.last_words))
+
+    def _begin_stop(self) -> asyncio.Task[None] | None:
+        if self._stop is None and self.state in (State.STARTING, State.READY):
+            self._enter(State.STOPPING)
+            self._stop = asyncio.create_task(self._run_to_stop())
+        return self._stop
+
+    async def _run_to_stop(self) -> None:
+        try:
+            if self._start and not self._start.done():
+                self._start.cancel()
+                await asyncio.wait([self._start])
+            await self._terminate()
+        finally:
+            self._stop = None
+            self._enter(State.STOPPED)
+
+    async def _run_to_ready(self) -> None:
+        try:
+            self._spawn()
+            await self._wait_until_ready()
+        except SynapticError as error:
+            await self._terminate()
+            self._fail(str(error))
+            raise
+        self._enter(State.READY)
+
+    def _spawn(self) -> None:
+        self.last_words.clear()
+        self.cause = ""
+        self._process = spawn(self.spec)
+        self._exited = watch_exit(self._process)
+        self._follower = asyncio.create_task(self._follow(self._exited))
+
+    async def _wait_until_ready(self) -> None:
+        assert self._exited
+        moved, sign = time.monotonic(), None
+        while not await self._is_ready(self):
+            await asyncio.wait([self._exited], timeout=0.02)
+            if self._exited.done():
+                await self.exited(1.0)
+                raise self.failure(f"ended before it was ready ({ending(self._exited.result())})")
+            now = (self.lines, self._sign_of_life(self))
+            if now != sign:
+                moved, sign = time.monotonic(), now
+            elif time.monotonic() - moved > self._patience.start:
+                raise self.failure(f"showed no progress for {self._patience.start:g} s and was given up")
+
+    async def _follow(self, exited: asyncio.Future[int]) -> None:
+        """Relay the child's log until it exits; notice an exit nobody asked for."""
+        with self.spec.log.open("rb") as log:
+            while not exited.done():
+                self._relay(log)
+                await asyncio.wait([exited], timeout=0.02 if self.state is State.STARTING else 0.1)
+            self._relay(log)
+        if self.state is State.READY:
+            self._fail(f"ended unexpectedly ({ending(exited.result())})")
+
+    def _relay(self, log: BinaryIO) -> None:
+        while raw := log.readline(LINE_LIMIT):
+            if not raw.endswith(b"\n") and len(raw) < LINE_LIMIT:
+                log.seek(-len(raw), os.SEEK_CUR)  # half a line: read it again when it is whole
+                if self._exited and self._exited.done():
+                    self._hear(raw)
+                return
+            self._hear(raw)
+
+    def _hear(self, raw: bytes) -> None:
+        line = raw.decode(errors="replace").rstrip()
+        self.lines += 1
+        if not line:
+            return
+        self.last_words.append(line)
+        self._on_line(line)
+        self._bus.publish(ChildSpoke(child=self.spec.name, line=line))
+
+    def _fail(self, cause: str) -> None:
+        self.cause = self._explain(self) or cause
+        self._enter(State.FAILED)
+
+    async def _terminate(self) -> None:
+        for grace in self._patience.terms:
+            if self._signal(signal.SIGTERM) and await self.exited(grace):
+                return
+        if self._signal(signal.SIGKILL):
+            await self.exited(self._patience.kill)
+
+    def _signal(self, number: signal.Signals) -> bool:
+        """Signal the whole group; False when there is nobody left."""
+        if self._process is None or self._exited is None or self._exited.done():
+            return False
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def _enter(self, state: State) -> None:
+        assert state in NEXT[self.state], f"{self.spec.name}: {self.state.value} -> {state.value}"
+        before, self.state = self.state, state
+        self._on_change(state)
+        self._bus.publish(ChildChanged(child=self.spec.name, before=before.value, after=state.value, cause=self.cause))

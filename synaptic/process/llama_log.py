@@ -1,0 +1,34 @@
+"""What llama.cpp's last words mean, in ours. The patterns are the program's own messages (b11434)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from synaptic.terminal import one_line
+
+_MEANINGS = (
+    (r"Failed to connect to (\S+)", "worker {0} does not answer"),
+    (r"Cannot resolve host '([^']*)'", "the name {0} does not resolve"),
+    (r"RPC server version mismatch: (\S+)", "a worker speaks protocol {0}, this llama-server another: use one release everywhere"),
+    (r"RPC handshake failed for (\S+)", "worker {0} speaks another protocol: use one release of llama.cpp everywhere"),
+    (r"Remote RPC server crashed or returned malformed response", "a worker was lost"),
+    (r"send failed \(bytes_sent", "a worker was lost"),
+    (r"unknown model architecture: '?([^']+)'?", "this llama-server does not know the architecture {0}: a newer one may"),
+    (r"data is not within the file bounds", "the model file is incomplete"),
+    (r"error loading model: (.+)", "{0}"),
+    (r"failed to allocate (?:buffer|.*memory)|out of memory|cudaMalloc failed", "out of memory"),
+    (r"couldn't bind HTTP server socket, .*port: (\d+)", "port {0} is taken"),
+    (r"error: invalid argument: (\S+)", "this llama-server does not know {0}: it is too old or too new"),
+    (r"Failed to create server socket", "its port is taken, or the address is not this machine's"),
+    (r"error while loading shared libraries: (\S+?):", "the library {0} is missing"),
+)
+
+
+def explain(lines: Iterable[str]) -> str | None:
+    """The cause that the newest telling line gives, as half a sentence; None when no line tells."""
+    for line in reversed(list(lines)):
+        for pattern, meaning in _MEANINGS:
+            if match := re.search(pattern, line):
+                return meaning.format(*(one_line(group, 120) for group in match.groups()))
+    return None

@@ -1,0 +1,88 @@
+"""One process: how it is started, what it may inherit, and how its end is noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from synaptic.errors import EngineError, SynapticError
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """What to run. `argv` and `variables` are the whole truth: nothing is inherited."""
+
+    name: str
+    argv: tuple[str, ...]
+    variables: Mapping[str, str]
+    log: Path
+
+
+def spawn(spec: Spec) -> subprocess.Popen[bytes]:
+    """Start it, writing to a fresh log. Raises SynapticError (no log) or EngineError (no program)."""
+    try:
+        log = _open_log(spec.log)
+    except OSError as error:
+        raise SynapticError(f"cannot write {spec.log}: {error.strerror}", hint="is the disk full, or the folder not yours?") from error
+    with log:
+        try:
+            process = subprocess.Popen(
+                spec.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=dict(spec.variables),
+                cwd="/",
+                start_new_session=True,  # Ctrl-C in our terminal is ours; and the whole group dies together
+                restore_signals=False,  # SIGPIPE stays ignored: an rpc-server dies of it when a client leaves
+            )
+        except OSError as error:
+            raise EngineError(f"cannot start {spec.argv[0]}: {error.strerror}", hint="try: engine list") from error
+    if sys.platform == "linux":
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))  # a core file would be as large as the model
+    return process
+
+
+def _open_log(path: Path) -> BinaryIO:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if path.exists():
+        path.replace(path.with_suffix(".previous.log"))
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600), "wb")
+
+
+def watch_exit(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
+    """A future of the exit code. A thread of its own waits: portable, and it may outlive the loop."""
+    loop = asyncio.get_running_loop()
+    exited: asyncio.Future[int] = loop.create_future()
+
+    def tell(code: int) -> None:
+        if not exited.done():
+            exited.set_result(code)
+
+    def wait() -> None:
+        code = process.wait()
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody is left to tell
+            loop.call_soon_threadsafe(tell, code)
+
+    threading.Thread(target=wait, name=f"wait-{process.pid}", daemon=True).start()
+    return exited
+
+
+def ending(code: int) -> str:
+    """An exit code in words: `exit code 1`, `SIGABRT`."""
+    if code >= 0:
+        return f"exit code {code}"
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-code).name
+    return f"signal {-code}"

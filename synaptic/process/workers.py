@@ -1,0 +1,153 @@
+"""
+rpc-servers on this machine.
+
+A worker outlives the command that started it: it is written into the ledger, and any later session lists it, uses it
+and stops it. While the session that started it lives, its log and its end are watched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import errno
+import signal
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from synaptic.endpoint import RPC_PORT, Endpoint
+from synaptic.errors import BackendError, EngineError, UsageError
+from synaptic.events import Bus, Noticed
+from synaptic.process.child import Child, Patience, Spec, State
+from synaptic.process.install import Engines
+from synaptic.process.ledger import Entry, Ledger, identity, wait_gone
+from synaptic.process.llama_log import explain
+from synaptic.process.variables import inherited
+
+HOST = "127.0.0.1"
+PATIENCE = Patience(start=10.0, terms=(2.0, 2.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalWorker:
+    endpoint: Endpoint
+    engine: str
+    pid: int
+    log: Path
+
+
+class Workers:
+    def __init__(self, engines: Engines, bus: Bus, *, state: Path | None, logs: Path, variables: Mapping[str, str]) -> None:
+        self._engines = engines
+        self._bus = bus
+        self._ledger = Ledger(state)
+        self._logs = logs
+        self._variables = variables
+        self._children: dict[Endpoint, Child] = {}
+        self._staying: set[Endpoint] = set()
+
+    def all(self) -> list[LocalWorker]:
+        """Those that live, whoever started them."""
+        return [LocalWorker(entry.endpoint, entry.engine, entry.pid, entry.log) for entry in self._ledger.entries()]
+
+    def ending_with_us(self) -> list[Endpoint]:
+        """Those that this session started and that shall not outlive it."""
+        return [endpoint for endpoint in self._children if endpoint not in self._staying]
+
+    async def start(
+        self, count: int, *, host: str = HOST, port: int | None = None, threads: int | None = None, stay: bool = False
+    ) -> list[LocalWorker]:
+        """Start `count` rpc-servers on the next free ports from `port`; all of them or none. `stay`: longer than this session."""
+        if not 1 <= count <= 64:
+            raise UsageError(f"{count} workers", hint="--count is 1 to 64")
+        program = self._engines.require("ggml-rpc-server").path
+        started: list[LocalWorker] = []
+        next_port = port or RPC_PORT
+        with self._bus.work(f"starting {count} workers" if count > 1 else "starting a worker"):
+            try:
+                for _ in range(count):
+                    worker = await self._start_one(program, host, next_port, threads)
+                    started.append(worker)
+                    next_port = worker.endpoint.port + 1
+            except BaseException:
+                await self.stop([worker.endpoint for worker in started])
+                raise
+        self._staying.update(worker.endpoint for worker in started if stay)
+        return started
+
+    async def stop(self, endpoints: list[Endpoint] | None = None) -> list[Endpoint]:
+        """Stop these, or all; the ones that ran. Raises BackendError for one that is not ours to stop."""
+        living = {entry.endpoint: entry for entry in self._ledger.entries()}
+        for endpoint in endpoints or ():
+            if endpoint not in living:
+                raise BackendError(f"{endpoint} is no worker that was started here", hint="try: worker list")
+        chosen = [living[endpoint] for endpoint in endpoints] if endpoints is not None else list(living.values())
+        await asyncio.gather(*(self._stop_one(entry) for entry in chosen))
+        return [entry.endpoint for entry in chosen]
+
+    def let_go(self) -> None:
+        for child in self._children.values():
+            child.let_go()
+
+    async def _start_one(self, program: Path, host: str, port: int, threads: int | None) -> LocalWorker:
+        endpoint = Endpoint(host, _free_port(host, port))
+        log = self._logs / f"worker-{endpoint.port}.log"
+        words = [str(program), "-H", host, "-p", str(endpoint.port)] + (["-t", str(threads)] if threads else [])
+        child = Child(
+            Spec(f"worker {endpoint}", tuple(words), inherited(self._variables), log),
+            self._bus,
+            is_ready=lambda child: _listens(child.pid, endpoint.port),
+            on_change=lambda state: self._changed(endpoint, state),
+            explain=lambda child: explain(child.last_words),
+            patience=PATIENCE,
+        )
+        await child.ensure_ready()
+        self._children[endpoint] = child
+        pid = child.pid
+        started = identity(pid) if pid else None
+        if pid is None or started is None:
+            raise EngineError(f"worker {endpoint} ended at once", hint=f"its log: {log}", details=tuple(child.last_words))
+        self._ledger.write(Entry(pid, started, endpoint, log, "llama.cpp"))
+        return LocalWorker(endpoint, "llama.cpp", pid, log)
+
+    async def _stop_one(self, entry: Entry) -> None:
+        if child := self._children.pop(entry.endpoint, None):
+            await child.stop()
+        else:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                entry.signal(number)
+                if await asyncio.to_thread(wait_gone, entry, 3.0):
+                    break
+        self._ledger.erase(entry.endpoint)
+
+    def _changed(self, endpoint: Endpoint, state: State) -> None:
+        if state is State.FAILED and endpoint in self._children:
+            child = self._children.pop(endpoint)
+            self._ledger.erase(endpoint)
+            self._bus.publish(Noticed(text=f"worker {endpoint} ended: {child.cause}", attention=True))
+
+
+def _free_port(host: str, first: int) -> int:
+    """The next port from `first` that can be listened on. rpc-server takes no port 0 and exits with 0 on a taken one."""
+    for port in range(first, min(first + 200, 65536)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                    raise EngineError(f"cannot listen on {host}: {error.strerror}", hint="--host is an address of this machine") from error
+                continue
+            return port
+    raise EngineError(f"no free port from {first} to {first + 199} on {host}", hint="try: worker start --port N")
+
+
+async def _listens(pid: int | None, port: int) -> bool:
+    """Read from the kernel's tables: a connection would take the worker's only place, and its output is buffered."""
+    try:
+        sockets = psutil.Process(pid).net_connections("tcp") if pid else []
+    except psutil.Error:
+        return False
+    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in sockets)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "guard"))
+import sitecustomize  # noqa: E402, F401 - the guard, also in this process
+
+REPOSITORY = HERE.parent
+DEMO = REPOSITORY / "config" / "demo" / "demo-q4_0.gguf"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test and every program it starts has a home of its own."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("SYNAPTICLLAMAS_HOME", str(home))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(HERE / "guard"), str(REPOSITORY))))
+    for name in ("LLAMA_RPC_BACKENDS", "OLLAMA_HOST", "OLLAMA_MODELS", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    return home
+
+
+def _program(variable: str) -> Path:
+    named = os.environ.get(variable)
+    if not named:
+        pytest.skip(f"{variable} names no program; ./scripts/test builds the engine and sets it")
+    return Path(named)
+
+
+@pytest.fixture
+def llama_server() -> Path:
+    return _program("LLAMA_SERVER")
+
+
+@pytest.fixture
+def ggml_rpc_server() -> Path:
+    return _program("GGML_RPC_SERVER")
+
+
+@dataclasses.dataclass(frozen=True)
+class Worker:
+    endpoint: object  # synaptic.endpoint.Endpoint
+    process: subprocess.Popen[bytes]
+
+
+@pytest.fixture
+def rpc_worker(ggml_rpc_server: Path) -> Iterator[Callable[..., Worker]]:
+    """Starts real rpc-servers on free ports. `shielded=False`: without the protection our own workers have."""
+    from synaptic.endpoint import Endpoint
+
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(*, shielded: bool = True, host: str = "127.0.0.1") -> Worker:
+        for port in _free_ports(host):
+            process = subprocess.Popen(
+                [str(ggml_rpc_server), "-H", host, "-p", str(port), "-t", "1"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                restore_signals=not shielded,
+                start_new_session=True,
+            )
+            processes.append(process)
+            if _listens(process, port):
+                return Worker(Endpoint(host, port), process)
+        raise AssertionError("no rpc-server would listen")
+
+    yield start
+    for process in processes:
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    process.wait(timeout=10)
+
+
+def _free_ports(host: str) -> Iterator[int]:
+    import socket
+
+    for _ in range(5):
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            port = probe.getsockname()[1]
+        yield port
+
+
+def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until the kernel lists the port; False when the program ended instead (the port was taken)."""
+    while process.poll() is None:
+        with contextlib.suppress(psutil.Error):
+            if any(each.laddr.port == port for each in psutil.Process(process.pid).net_connections("tcp")):
+                return True
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.01)
+    return False

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from synaptic.process.llama_log import explain
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        ("/src/ggml-rpc.cpp:123: Failed to connect to 127.0.0.1:50222", "worker 127.0.0.1:50222 does not answer"),
+        ("E Cannot resolve host 'nosuch.invalid'", "the name nosuch.invalid does not resolve"),
+        ("/src/ggml-rpc.cpp:99: Remote RPC server crashed or returned malformed response", "a worker was lost"),
+        ("E RPC server version mismatch: 8.0.0", "a worker speaks protocol 8.0.0"),
+        ("error loading model: unknown model architecture: 'fancy'", "does not know the architecture fancy"),
+        ("tensor 'token_embd.weight' data is not within the file bounds, model is corrupted or incomplete", "the model file is incomplete"),
+        ("E srv start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 18087", "port 18087 is taken"),
+        ("error: invalid argument: --no-ui", "does not know --no-ui"),
+        ("Failed to create server socket", "its port is taken"),
+    ],
+)
+def test_the_engines_own_words_become_a_cause(line: str, cause: str) -> None:
+    assert cause in str(explain(["something before", line, "and a line after that tells nothing"]))
+
+
+def test_the_newest_telling_line_wins() -> None:
+    assert explain(["error loading model: a", "error loading model: b"]) == "b"
+
+
+def test_silence_is_not_explained() -> None:
+    assert explain([]) is None
+    assert explain(["all is well"]) is None
+
+
+def test_foreign_words_in_a_cause_are_harmless() -> None:
+    assert explain(["error loading model: \x1b]52;c;AA\x07"]) == "^[]52;c;AA^G"
