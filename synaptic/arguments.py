@@ -105,7 +105,7 @@ class Arguments:
                 command += ["--", *waiting] if command else waiting
                 break
             _take(word, waiting, command, found)
-        return cls(command=tuple(command), **found)  # type: ignore[arg-type] - the tables above name the fields
+        return cls(command=tuple(command), **found)  # type: ignore[arg-type]  # the tables above name the fields
 
 
 def _take(word: str, waiting: list[str], command: list[str], found: dict[str, str | bool | tuple[str, ...]]) -> None:

@@ -11,13 +11,13 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from synaptic import shipped
 from synaptic.endpoint import Endpoint
 from synaptic.environment import Environment
 from synaptic.errors import UsageError
-from synaptic.events import Bus, Event, GenerationFinished, GenerationProgressed, SettingChanged
+from synaptic.events import Bus, Event, GenerationFinished, GenerationProgressed, Noticed, SettingChanged
 from synaptic.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from synaptic.process.coordinators import Coordinators
     from synaptic.process.install import Engines
     from synaptic.process.workers import Workers
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +75,17 @@ class Session:
 
     @cached_property
     def pool(self) -> Pool:
+        from synaptic.cluster.backend import Backend
+        from synaptic.cluster.handshake import Foreign, Version, shake
         from synaptic.cluster.pool import Pool
+        from synaptic.process.protocol import LocalProtocol
 
-        return Pool(self.bus)
+        protocol = LocalProtocol(self.engines, self.environment.cache_dir, self.environment.variables)
+
+        async def shake_as_we_speak(endpoint: Endpoint, *, within: float, speaks: Version | None) -> Backend | Foreign:
+            return await shake(endpoint, within=within, speaks=await protocol())
+
+        return Pool(self.bus, shake=shake_as_we_speak)
 
     @cached_property
     def workers(self) -> Workers:
@@ -145,18 +155,18 @@ class Session:
 
     async def save(self, **changes: object) -> None:
         """Change settings, in the file and here."""
-        await asyncio.to_thread(lambda: self.settings.save(**changes))
+        await self._change(lambda: self.settings.save(**changes))
         for key, value in changes.items():
             self.bus.publish(SettingChanged(key=key, value=value))
 
     async def add_backends(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
-        added = await asyncio.to_thread(self.settings.add_backends, endpoints)
+        added = await self._change(lambda: self.settings.add_backends(endpoints))
         self.bus.publish(SettingChanged(key="rpc_backends", value=self.settings.now.rpc_backends))
         self.know_backends()
         return added
 
     async def remove_backends(self, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
-        removed = await asyncio.to_thread(self.settings.remove_backends, endpoints)
+        removed = await self._change(lambda: self.settings.remove_backends(endpoints))
         self.bus.publish(SettingChanged(key="rpc_backends", value=self.settings.now.rpc_backends))
         self.know_backends()
         return removed
@@ -172,6 +182,15 @@ class Session:
             if not keep:
                 await self.workers.stop(self.workers.ending_with_us())
             self.workers.let_go()
+
+    async def _change(self, change: Callable[[], T]) -> T:
+        """Run a save beside the loop; what it warns of is told at once."""
+        told = len(self.settings.warnings)
+        try:
+            return await asyncio.to_thread(change)
+        finally:
+            for sentence in self.settings.warnings[told:]:
+                self.bus.publish(Noticed(text=sentence, attention=True))
 
     def _tuning(self) -> tuple[Patience, int | None]:
         from synaptic.process.child import Patience

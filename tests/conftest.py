@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from synaptic.endpoint import Endpoint
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "guard"))
 import sitecustomize  # noqa: E402, F401 - the guard, also in this process
@@ -53,17 +55,20 @@ def ggml_rpc_server() -> Path:
     return _program("GGML_RPC_SERVER")
 
 
+@pytest.fixture
+def free_port() -> int:
+    return next(_free_ports("127.0.0.1"))
+
+
 @dataclasses.dataclass(frozen=True)
 class Worker:
-    endpoint: object  # synaptic.endpoint.Endpoint
+    endpoint: Endpoint
     process: subprocess.Popen[bytes]
 
 
 @pytest.fixture
 def rpc_worker(ggml_rpc_server: Path) -> Iterator[Callable[..., Worker]]:
     """Starts real rpc-servers on free ports. `shielded=False`: without the protection our own workers have."""
-    from synaptic.endpoint import Endpoint
-
     processes: list[subprocess.Popen[bytes]] = []
 
     def start(*, shielded: bool = True, host: str = "127.0.0.1") -> Worker:

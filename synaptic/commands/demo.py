@@ -29,6 +29,6 @@ async def demo(session: Session, *, workers: int = 2) -> Stream:
     if missing > 0:
         await session.workers.start(missing)
     session.know_backends()
-    session.distribute_for_now()
+    session.settings.for_now(distributed_inference_enabled=True, model="demo")
     session.conversation.clear()
     return await _answer(session, QUESTION, "demo")

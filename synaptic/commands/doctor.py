@@ -74,11 +74,8 @@ def _settings(session: Session) -> Iterator[Check]:
         return
     for warning in session.settings.warnings:
         yield Check("!", "settings", warning, f"edit {path}")
-    folder = path.parent
-    if path.exists() and not os.access(path, os.W_OK):
+    if not session.settings.is_saved or (path.exists() and not os.access(path, os.W_OK)):
         yield Check("✗", "settings", f"{path} cannot be written", f"chmod u+w {path}")
-    elif folder.is_dir() and not os.access(folder, os.W_OK):
-        yield Check("✗", "settings", f"{folder} cannot be written", f"chmod u+w {folder}")
     elif not session.settings.warnings:
         yield Check("✓", "settings", f"{path}" + ("" if path.exists() else " (not written yet)"))
 

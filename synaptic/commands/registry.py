@@ -5,11 +5,14 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from synaptic.commands.grammar import Command, Handler, params_of
 from synaptic.commands.parse import Call, call_line, call_words
 from synaptic.errors import UsageError
 from synaptic.terminal import one_line
+
+H = TypeVar("H", bound=Handler)
 
 
 class Registry:
@@ -20,8 +23,8 @@ class Registry:
     def __iter__(self) -> Iterator[Command]:
         return (command for command in self._commands.values() if not command.is_hidden)
 
-    def command(self, name: str, *, group: str, aliases: Sequence[str] = (), hidden: bool = False) -> Callable[[Handler], Handler]:
-        def register(handler: Handler) -> Handler:
+    def command(self, name: str, *, group: str, aliases: Sequence[str] = (), hidden: bool = False) -> Callable[[H], H]:
+        def register(handler: H) -> H:
             summary, _, details = (inspect.getdoc(handler) or "").partition("\n\n")
             self._commands[name] = Command(name, handler, params_of(handler), " ".join(summary.split()), details, group, hidden)
             self._aliases.update((alias, name) for alias in aliases)

@@ -49,7 +49,7 @@ async def add(session: Session, *endpoint: Endpoint, timeout: float = 2.0) -> No
 async def remove(
     session: Session,
     *endpoint: Annotated[Endpoint, AnyNumber(), Complete(configured)],
-    all: bool = False,  # noqa: A002 - the flag's name
+    all: bool = False,
 ) -> Note:
     """Forget workers. They keep running; the addresses are dropped from the settings.
 
@@ -108,7 +108,7 @@ async def check(session: Session, *endpoint: Annotated[Endpoint, AnyNumber(), Co
 def rows(session: Session, chosen: list[Backend]) -> Rows[Record]:
     return Rows(
         key="backends",
-        items=[session.pool.record(backend.endpoint) for backend in chosen],
+        items=[record for backend in chosen if (record := session.pool.record(backend.endpoint))],
         columns={
             "endpoint": lambda record: str(record.endpoint),
             "state": lambda record: Cell(record.state.value, _STYLES.get(record.state.value, "")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synaptic import __version__
 from synaptic.commands import coordinator, rpc
@@ -42,7 +42,7 @@ async def status(session: Session) -> Facts:
         ("workers", f"{ready} of {plural(len(workers), 'worker')} ready" if workers else "none yet; try: worker start, or: rpc add HOST"),
         ("coordinator", ", ".join(f"{each.model} {each.state}" for each in coordinators.items) or "none yet"),
     ]
-    tables: list[tuple[str, Rows[object]]] = []
+    tables: list[tuple[str, Rows[Any]]] = []
     if workers:
         tables.append(("workers", rpc.rows(session, workers)))
     if coordinators.items:

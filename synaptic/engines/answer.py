@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from synaptic.engines.engine import Chunk, Message, Request
 from synaptic.engines.openai import OpenAI, tail
@@ -69,7 +69,7 @@ class Reply:
         self._first: float | None = None
         self._load_seconds: float | None = None
 
-    async def pieces(self) -> AsyncIterator[str]:
+    async def pieces(self) -> AsyncGenerator[str, None]:
         """Text as it comes. Raises EngineError if nothing came at all; later failures are in the outcome."""
         name = self.route.plan.model.name
         self._answering.bus.publish(GenerationStarted(model=name))
@@ -99,7 +99,7 @@ class Reply:
             line += f" · loaded in {self._load_seconds:.1f} s"
         return Outcome(self._as_json(), line, self._error)
 
-    async def _try_twice(self) -> AsyncIterator[str]:
+    async def _try_twice(self) -> AsyncGenerator[str, None]:
         for attempt in ("first", "second"):
             coordinator: Coordinator | None = None
             try:
@@ -118,7 +118,7 @@ class Reply:
         self._load_seconds = time.monotonic() - began
         return coordinator
 
-    async def _generate(self, coordinator: Coordinator) -> AsyncIterator[str]:
+    async def _generate(self, coordinator: Coordinator) -> AsyncGenerator[str, None]:
         values = self._answering.values()
         assert coordinator.url
         engine = OpenAI(coordinator.url, model=self.route.plan.model.name, key=coordinator.key, stall_seconds=values.stall_seconds)

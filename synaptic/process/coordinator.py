@@ -20,9 +20,10 @@ from synaptic.cluster.pool import Pool
 from synaptic.errors import EngineError
 from synaptic.events import Bus, ModelPlaced, Work
 from synaptic.planning.plan import Plan
-from synaptic.process.child import Child, Patience, Spec, State
+from synaptic.process.child import Child, Patience, State
 from synaptic.process.llama_log import explain
 from synaptic.process.placement import HERE, PlacementReader, Share
+from synaptic.process.spawn import Spec
 from synaptic.process.variables import inherited
 
 _LISTENING = re.compile(r"listening on (http://127\.0\.0\.1:\d+)")

@@ -20,10 +20,11 @@ import psutil
 from synaptic.endpoint import RPC_PORT, Endpoint
 from synaptic.errors import BackendError, EngineError, UsageError
 from synaptic.events import Bus, Noticed
-from synaptic.process.child import Child, Patience, Spec, State
+from synaptic.process.child import Child, Patience, State
 from synaptic.process.install import Engines
 from synaptic.process.ledger import Entry, Ledger, identity, wait_gone
 from synaptic.process.llama_log import explain
+from synaptic.process.spawn import Spec
 from synaptic.process.variables import inherited
 
 HOST = "127.0.0.1"
@@ -92,13 +93,13 @@ class Workers:
             child.let_go()
 
     async def _start_one(self, program: Path, host: str, port: int, threads: int | None) -> LocalWorker:
-        endpoint = Endpoint(host, _free_port(host, port))
+        endpoint = Endpoint(host, free_port(host, port))
         log = self._logs / f"worker-{endpoint.port}.log"
         words = [str(program), "-H", host, "-p", str(endpoint.port)] + (["-t", str(threads)] if threads else [])
         child = Child(
             Spec(f"worker {endpoint}", tuple(words), inherited(self._variables), log),
             self._bus,
-            is_ready=lambda child: _listens(child.pid, endpoint.port),
+            is_ready=lambda child: listens(child.pid, endpoint.port),
             on_change=lambda state: self._changed(endpoint, state),
             explain=lambda child: explain(child.last_words),
             patience=PATIENCE,
@@ -129,7 +130,7 @@ class Workers:
             self._bus.publish(Noticed(text=f"worker {endpoint} ended: {child.cause}", attention=True))
 
 
-def _free_port(host: str, first: int) -> int:
+def free_port(host: str, first: int) -> int:
     """The next port from `first` that can be listened on. rpc-server takes no port 0 and exits with 0 on a taken one."""
     for port in range(first, min(first + 200, 65536)):
         with socket.socket() as probe:
@@ -144,7 +145,7 @@ def _free_port(host: str, first: int) -> int:
     raise EngineError(f"no free port from {first} to {first + 199} on {host}", hint="try: worker start --port N")
 
 
-async def _listens(pid: int | None, port: int) -> bool:
+async def listens(pid: int | None, port: int) -> bool:
     """Read from the kernel's tables: a connection would take the worker's only place, and its output is buffered."""
     try:
         sockets = psutil.Process(pid).net_connections("tcp") if pid else []

@@ -1,0 +1,87 @@
+"""
+Markdown while it is being written.
+
+Every repaint renders the text so far. Lines that will hardly change any more go to the scrollback; the last few stay
+live. The slower the rendering, the rarer the repaints; a long text is cut at a finished paragraph, so that the cost of a
+repaint stays bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from types import TracebackType
+
+from markdown_it import MarkdownIt
+from rich.console import Console
+from rich.markdown import Markdown
+
+from synaptic.shell.region import Region, lines_of
+
+LIVE_LINES = 6
+LONG = 4000  # characters; a longer text is cut where a paragraph ended
+_RARELY, _OFTEN = 2.0, 0.05  # seconds between two repaints
+# raw HTML is text here: rich would leave it out, and `vector<int>` with it
+_PARSER = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
+# a paragraph that starts in the first column continues no list, quote or table above it
+_CUT = re.compile(r"\n\n(?=[^\s\d>|*+\-=~`])")
+_FENCE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
+
+
+def markdown(text: str) -> Markdown:
+    """`text` must have been made visible before. Links show where they lead and are not clickable."""
+    document = Markdown("", hyperlinks=False, code_theme="ansi_dark")
+    document.parsed = _PARSER.parse(text)
+    return document
+
+
+class MarkdownStream:
+    """Used inside the event loop, as a context: leaving it paints what is left."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._region = Region(console)
+        self._text = ""
+        self._scrolled = 0  # lines of the text that are in the scrollback
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> MarkdownStream:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._settle(self._text)
+
+    def feed(self, text: str) -> None:
+        self._text += text
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, self._due - time.monotonic()), self._repaint)
+
+    def _repaint(self) -> None:
+        self._timer = None
+        began = time.monotonic()
+        self._cut()
+        lines = lines_of(self._console, markdown(self._text))
+        live = max(1, min(LIVE_LINES, self._console.height - 2))
+        final = max(len(lines) - live, self._scrolled)
+        self._region.paint(lines[final:], above=lines[self._scrolled : final])
+        self._scrolled = final
+        now = time.monotonic()
+        self._due = now + min(max((now - began) * 10, _OFTEN), _RARELY)
+
+    def _cut(self) -> None:
+        """Settle the finished paragraphs of a long text and go on with the rest."""
+        if len(self._text) < LONG:
+            return
+        for match in reversed(list(_CUT.finditer(self._text))):
+            before = self._text[: match.start()]
+            if len(_FENCE.findall(before)) % 2 == 0:
+                self._settle(before, "")
+                self._text, self._scrolled = self._text[match.end() :], 0
+                return
+
+    def _settle(self, text: str, *more: str) -> None:
+        self._region.settle([*lines_of(self._console, markdown(text))[self._scrolled :], *more])

@@ -1,0 +1,36 @@
+"""One command from the command line: run it, show it, end with its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from synaptic.commands.registry import Registry
+from synaptic.results import Note, Stream
+from synaptic.shell.face import Face
+from synaptic.shell.notices import Notices
+from synaptic.shell.signals import until_signal
+
+if TYPE_CHECKING:
+    from synaptic.session import Session
+
+
+async def run(session: Session, registry: Registry, face: Face, words: Sequence[str], *, metrics: bool = False) -> int:
+    """Raises SynapticError. SIGINT, SIGTERM and SIGHUP cancel the command; the code is then 128 + the signal."""
+    return await until_signal(_run(session, registry, face, words, metrics))
+
+
+async def _run(session: Session, registry: Registry, face: Face, words: Sequence[str], metrics: bool) -> int:
+    with Notices(session.bus, face), face.progress(session.bus):
+        result = await registry.parse_words(words).run(session)
+        code = await face.show(result, session.bus)
+    if metrics and isinstance(result, Stream):
+        data = result.outcome().data
+        assert isinstance(data, dict)
+        face.write(json.dumps({key: data[key] for key in ("model", "route", "usage", "timings")}) + "\n")
+    if isinstance(result, Note) and result.holds:
+        face.talk("Ctrl-C stops it")
+        await asyncio.Event().wait()
+    return code

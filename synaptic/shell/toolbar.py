@@ -1,0 +1,51 @@
+"""The state in one line: below the prompt, and once at the start. Pure functions of a snapshot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+
+from synaptic import __version__
+from synaptic.results import plural
+from synaptic.terminal import one_line, printable
+
+if TYPE_CHECKING:
+    from synaptic.session import Snapshot
+
+ATTENTION = "fg:ansiyellow"  # the toolbar is reversed: this is its ground
+NO_MODEL = "demo"  # what answers when no model was chosen
+
+
+def toolbar(now: Snapshot, encoding: str | None = "utf-8") -> StyleAndTextTuples:
+    cells = [("", f"distributed {_on(now)}"), _workers(now), ("", _model(now))]
+    if now.tokens_per_second:
+        cells.append(("", f"{now.tokens_per_second:.1f} tok/s"))
+    fragments: StyleAndTextTuples = [("", " ")]
+    for index, (style, text) in enumerate(cells):
+        fragments += [("", " │ ")] if index else []
+        fragments.append((style, text))
+    return [(style, printable(text, encoding)) for style, text, *_ in fragments]
+
+
+def banner(now: Snapshot) -> str:
+    if not now.known:
+        return f"synaptic {__version__} · no workers yet · try: demo, or: rpc add HOST"
+    ready = plural(now.ready, "worker") if now.ready == now.known else f"{now.ready} of {plural(now.known, 'worker')}"
+    return f"synaptic {__version__} · {ready} ready · distributed {_on(now)} · type help, or just ask"
+
+
+def _on(now: Snapshot) -> str:
+    return "on" if now.distributed else "off"
+
+
+def _workers(now: Snapshot) -> tuple[str, str]:
+    if not now.known:
+        return "", "no workers"
+    lost = f", {now.lost} lost" if now.lost else ""
+    return ATTENTION if now.lost else "", f"{now.ready}/{plural(now.known, 'worker')}{lost}"
+
+
+def _model(now: Snapshot) -> str:
+    model = one_line(now.model or NO_MODEL, 40)
+    return f"{model} → {now.coordinator} {now.coordinator_state or ''}".rstrip() if now.coordinator else model
