@@ -102,16 +102,22 @@ async def _work(session: Session, face: Face, arguments: Arguments) -> int:
     from synaptic.shell import repl
 
     registry = load()
-    code = 0
     if arguments.command or arguments.input is not None:
+        for warning in () if _opens_shell(session, arguments) else session.settings.warnings:  # a shell says them itself
+            face.talk(f"! {warning}")
         words = list(arguments.command) if arguments.command else ["ask", "--", arguments.input or ""]
         code = await _once(session, face, words, metrics=arguments.metrics)
-        stays = arguments.interactive or arguments.command == ("demo",)
-        if not stays or not session.environment.is_interactive or arguments.json:
+        if code or not _opens_shell(session, arguments):
             return code
     if session.environment.is_interactive:
         return await repl.run(session, registry, face)
     return await repl.run_script(session, registry, face, session.environment.stdin)
+
+
+def _opens_shell(session: Session, arguments: Arguments) -> bool:
+    """Whether the user will be at a prompt in the end."""
+    goes_on = arguments.interactive or arguments.command in ((), ("demo",))
+    return session.environment.is_interactive and goes_on and not arguments.json and (arguments.input is None or arguments.interactive)
 
 
 async def _once(session: Session, face: Face, words: list[str], *, metrics: bool = False) -> int:

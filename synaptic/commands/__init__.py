@@ -13,6 +13,7 @@ def load() -> Registry:
         config,
         coordinator,
         demo,
+        discover,
         distributed,
         doctor,
         engine,

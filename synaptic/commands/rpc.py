@@ -73,7 +73,7 @@ async def remove(
 
 @registry.command("rpc list", group="workers", aliases=("ls",))
 async def list_(session: Session, *, watch: bool = False) -> Rows[Record] | Watch:
-    """Show the known workers as they were last seen. --watch keeps asking.
+    """Show the known workers and how they are now. --watch keeps asking.
 
         rpc list
         rpc list --watch
@@ -82,7 +82,7 @@ async def list_(session: Session, *, watch: bool = False) -> Rows[Record] | Watc
     """
     if watch:
         return Watch(lambda: check(session), seconds=2.0)
-    return rows(session, session.know_backends().backends())
+    return rows(session, await session.know_backends().check())
 
 
 @registry.command("rpc check", group="workers")

@@ -12,20 +12,19 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable
 
+from synaptic.cluster.pool import Pool
 from synaptic.engines.engine import Chunk, Message, Request
 from synaptic.engines.openai import OpenAI, tail
-from synaptic.models.catalog import Catalog
-from synaptic.settings import Values
-
-from synaptic.cluster.pool import Pool
 from synaptic.errors import EngineError
 from synaptic.events import Bus, GenerationFinished, GenerationProgressed, GenerationStarted, RouteChosen
+from synaptic.models.catalog import Catalog
 from synaptic.planning.plan import Route
 from synaptic.planning.routing import choose
 from synaptic.process.child import State
 from synaptic.process.coordinator import Coordinator
 from synaptic.process.coordinators import Coordinators
 from synaptic.results import Json, Outcome, plural
+from synaptic.settings import Values
 
 DEMO = "demo"
 DEATH_NOTICED_WITHIN = 2.0  # seconds between a broken stream and the coordinator's exit

@@ -1,4 +1,4 @@
-"""The keyboard while a line runs: nothing typed ahead is lost or echoed into the answer, and Ctrl-C stays a signal."""
+"""The keyboard between two prompts: nothing typed ahead is lost or echoed into an answer, and Ctrl-C stays a signal."""
 
 from __future__ import annotations
 

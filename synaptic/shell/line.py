@@ -31,6 +31,7 @@ async def run_line(session: Session, registry: Registry, face: Face, line: str) 
 
 def read(registry: Registry, line: str) -> Call:
     """A command if its first word is one; else a prompt, verbatim. Raises UsageError."""
+    line = line.encode(errors="surrogateescape").decode(errors="replace")  # bytes that stdin's encoding could not read
     if is_quoted(line) or not registry.is_command(line):
         return _prompt(registry, unquote(line) if is_quoted(line) else line)
     words = line.removeprefix("/").split()

@@ -51,6 +51,7 @@ class Repl:
         self._editor = line_editor(session, registry, face)
         self._notices = Notices(session.bus, face)
         self._running: asyncio.Task[Any] | None = None  # what Ctrl-C ends
+        self._was_between = False  # Ctrl-C came when the line was read and did not run yet
         self._ended_by: signal.Signals | None = None
         self._pressed_at = float("-inf")  # the last Ctrl-C on an empty prompt
         self._prefill = ""
@@ -60,7 +61,7 @@ class Repl:
             signal.SIGINT: self._interrupt,
             **{number: partial(self._end, number) for number in signals.END},
         }
-        with signals.heard(handlers), self._wired(), self._notices:
+        with keyboard.quiet(self._session.environment.stdin), signals.heard(handlers), self._wired(), self._notices:
             await self._greet()
             while not self._ended_by:
                 line = await self._read()
@@ -98,7 +99,7 @@ class Repl:
         """The next line; None: the user leaves."""
         while not self._ended_by:
             self._notices.flush()
-            default, self._prefill = self._prefill, ""
+            default, self._prefill, self._was_between = self._prefill, "", False
             try:
                 return await self._interruptible(self._ask(default))
             except EOFError:
@@ -125,16 +126,17 @@ class Repl:
         self._pressed_at = now
 
     async def _run_line(self, line: str) -> None:
-        with keyboard.quiet(self._session.environment.stdin):
-            try:
-                await self._interruptible(run_line(self._session, self._registry, self._face, line))
-            except InterruptError:
-                self._face.aside("interrupted")
+        try:
+            await self._interruptible(run_line(self._session, self._registry, self._face, line))
+        except InterruptError:
+            self._face.aside("interrupted")
         self._prefill, self._face.wishes.prefill = self._face.wishes.prefill, ""
 
     async def _interruptible(self, work: Coroutine[Any, Any, T]) -> T:
         """Raises InterruptError when Ctrl-C or a signal ended it."""
         self._running = running = asyncio.create_task(work)
+        if self._was_between:
+            running.cancel()
         try:
             return await running
         except asyncio.CancelledError:
@@ -173,8 +175,10 @@ class Repl:
         await self._session.close(keep=keep)
 
     def _interrupt(self) -> None:
-        if self._running:
+        if self._running and not self._running.done():
             self._running.cancel()
+        else:
+            self._was_between = True
 
     def _end(self, number: signal.Signals) -> None:
         self._ended_by = number

@@ -1,0 +1,45 @@
+"""What lives behind an open port: the handshake that fits the port, and nothing where every handshake harms."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from synaptic.cluster.backend import Backend, Kind, State
+from synaptic.cluster.handshake import Foreign
+from synaptic.cluster.pool import Pool
+from synaptic.discovery.ports import WITHIN
+from synaptic.endpoint import Endpoint
+
+_LEFT_ALONE = "open, not asked: a dllama worker ends when a connection breaks off"
+
+
+class Identifier:
+    """`verify`: ports on which a complete session may prove a dllama worker."""
+
+    def __init__(self, pool: Pool, *, verify: frozenset[int] = frozenset(), within: float = WITHIN) -> None:
+        self._pool = pool
+        self._verify = verify
+        self._within = within
+
+    async def identify(self, endpoint: Endpoint, kind: Kind) -> Backend | Foreign:
+        """`kind`: what the port is for. In `found` belongs a Backend, among the others a Foreign. Never raises for what a peer does."""
+        answer = await self._ask(endpoint, kind)
+        if isinstance(answer, Foreign):
+            return answer
+        if answer.state in (State.BUSY, State.UNREACHABLE):
+            return Foreign(endpoint, "silent" if answer.state is State.BUSY else "closed", answer.detail)
+        known = self._pool.record(endpoint)
+        return dataclasses.replace(answer, source=known.source if known and known.source else "scan")
+
+    async def _ask(self, endpoint: Endpoint, kind: Kind) -> Backend | Foreign:
+        if kind is Kind.RPC:
+            return await self._pool.ask(endpoint, within=self._within)
+        if kind is Kind.DLLAMA and endpoint.port in self._verify:
+            from synaptic.cluster.dllama import prove
+
+            return await prove(endpoint, within=self._within)
+        if kind is Kind.DLLAMA:
+            return Backend(endpoint, kind, State.UNVERIFIED, detail=_LEFT_ALONE)
+        from synaptic.cluster.http import identify
+
+        return await identify(endpoint, within=self._within)

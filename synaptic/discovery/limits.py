@@ -1,0 +1,55 @@
+"""How fast this machine may look around: file descriptors and the kernel's table of neighbours are finite."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+AT_ONCE = 256
+LEAST = 4
+TIMEOUT = 0.5  # seconds for one connection
+UNGATED = 1022  # addresses: a /22 fits into every neighbour table
+_THRESHOLD = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
+_TABLE = Path("/proc/net/arp")
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """`neighbours_full` is asked before probes are sent: while it says so, none are."""
+
+    at_once: int = AT_ONCE
+    timeout: float = TIMEOUT
+    neighbours_full: Callable[[], bool] | None = None
+
+
+def of_this_machine(addresses: int) -> Limits:
+    """For a scan of so many addresses."""
+    most = _most_neighbours()
+    at_once = max(LEAST, min(AT_ONCE, _descriptors() // 4, (most or 4 * AT_ONCE) // 4))
+    is_gated = most is not None and addresses > UNGATED
+    return Limits(at_once, neighbours_full=(lambda: neighbours() >= (most or 0) // 2) if is_gated else None)
+
+
+def neighbours() -> int:
+    """How many the kernel keeps now; many scans in one file are cheaper than one system call each."""
+    try:
+        return _TABLE.read_bytes().count(b"\n") - 1
+    except OSError:
+        return 0
+
+
+def _most_neighbours() -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        return int(_THRESHOLD.read_text())
+    return None
+
+
+def _descriptors() -> int:
+    try:
+        import resource
+    except ImportError:  # not on this system
+        return 4 * AT_ONCE
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 4 * AT_ONCE if soft == resource.RLIM_INFINITY else soft

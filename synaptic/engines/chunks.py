@@ -1,0 +1,144 @@
+"""
+The stream of /v1/chat/completions, read and measured. No I/O.
+
+    data: {"choices": [{"delta": {"role": "assistant", "content": null}, "finish_reason": null}]}
+    data: {"choices": [{"delta": {"content": "A"}, "finish_reason": null}]}
+    data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}                      dllama-api writes "" for null
+    data: {"choices": [], "usage": {"prompt_tokens": 15, …}, "timings": {"predicted_n": 42, …}}
+    data: [DONE]
+
+Usage and timings are optional; llama-server sends them with the finish when it is not asked for usage.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+
+from synaptic.engines.engine import Chunk, Timings, Usage
+from synaptic.engines.refusal import broken
+from synaptic.engines.sse import Events
+from synaptic.errors import EngineError
+from synaptic.terminal import one_line
+
+BAD_EVENTS = 3  # so many that are no JSON are passed over
+Json = dict[str, object]
+
+
+class Answer:
+    """Made when the request is sent; `clock` is in seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.tokens = 0  # pieces with text or reasoning: what a watchdog takes for progress
+        self.finish_reason: str | None = None
+        self.is_over = False
+        self._clock = clock
+        self._began = clock()
+        self._first_text: float | None = None
+        self._first_token: float | None = None
+        self._last_token: float | None = None
+        self._finished: float | None = None
+        self._bad = 0
+        self._usage: Json = {}
+        self._speed: float | None = None
+        self._events = Events()
+
+    def take(self, data: bytes) -> Iterator[Chunk]:
+        """What `data` adds to the answer; no bytes mean the end. Raises EngineError where it is no answer any more."""
+        for text in self._events.feed(data) if data else self._events.finish():
+            if chunk := self._read(text):
+                yield chunk
+        self.is_over = self.is_over or not data
+
+    def last(self) -> Chunk:
+        """The end, with what is known about the whole. Raises EngineError if the server never said why it stopped."""
+        if self.finish_reason is None:
+            raise EngineError("the answer ended early: the server closed the stream", hint="try: retry")
+        timings = Timings(_since(self._began, self._first_text), self._rate(), _since(self._began, self._finished))
+        return Chunk(finish_reason=self.finish_reason, usage=self._counted(), timings=timings)
+
+    def _read(self, text: str) -> Chunk | None:
+        if text.strip() == "[DONE]":
+            self.is_over = True
+        if self.is_over:
+            return None
+        try:
+            event = json.loads(text)
+        except (ValueError, RecursionError):
+            event = None
+        if not isinstance(event, dict):
+            self._pass_over()
+            return None
+        if event.get("error"):
+            raise broken(event["error"])
+        self._note(event)
+        return self._piece(_choice(event))
+
+    def _pass_over(self) -> None:
+        self._bad += 1
+        if self._bad > BAD_EVENTS:
+            raise EngineError("the answer ended early: what the server sends is no JSON", hint="try: retry")
+
+    def _note(self, event: Json) -> None:
+        self._usage = _object(event.get("usage")) or self._usage
+        timings = _object(event.get("timings"))
+        if (_count(timings.get("predicted_n")) or 0) >= 2:  # its clock starts after the first token
+            self._speed = _positive(timings.get("predicted_per_second"))
+
+    def _piece(self, choice: Json) -> Chunk | None:
+        delta = _object(choice.get("delta"))
+        text, reasoning = _text(delta.get("content")), _text(delta.get("reasoning_content"))
+        now = self._clock()
+        if text or reasoning:
+            self.tokens += 1
+            self._last_token = now
+            self._first_token = now if self._first_token is None else self._first_token
+        if text and self._first_text is None:
+            self._first_text = now
+        if reason := _text(choice.get("finish_reason")):
+            self.finish_reason, self._finished = one_line(reason, 40), now
+        return Chunk(text=text, reasoning=reasoning) if text or reasoning else None
+
+    def _counted(self) -> Usage:
+        """The server's count of tokens, else ours of the pieces."""
+        completion = _count(self._usage.get("completion_tokens"))
+        cached = _count(_object(self._usage.get("prompt_tokens_details")).get("cached_tokens"))
+        return Usage(_count(self._usage.get("prompt_tokens")), self.tokens if completion is None else completion, cached)
+
+    def _rate(self) -> float | None:
+        """Tokens per second by the server's clock, else by ours."""
+        if self._speed is not None:
+            return self._speed
+        if self._first_token is None or self._last_token is None or self._last_token <= self._first_token:
+            return None
+        return round((self.tokens - 1) / (self._last_token - self._first_token), 2)
+
+
+def _since(began: float, moment: float | None) -> float | None:
+    return None if moment is None else round((moment - began) * 1000, 1)
+
+
+def _choice(event: Json) -> Json:
+    choices = event.get("choices")
+    return _object(choices[0]) if isinstance(choices, list) and choices else {}
+
+
+def _object(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str:
+    """A lone surrogate, which JSON can escape, becomes `?`: nothing could write it."""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else ""
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _positive(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return round(float(value), 2) if 0 < value < math.inf else None

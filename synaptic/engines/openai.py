@@ -1,0 +1,204 @@
+"""A client of the OpenAI chat API as llama-server, dllama-api and vLLM serve it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import aiohttp
+
+from synaptic.engines.chunks import Answer
+from synaptic.engines.engine import Chunk, Request, Timings, Usage
+from synaptic.engines.refusal import RESTART, refusal
+from synaptic.errors import EngineError
+from synaptic.results import plural
+
+CONNECT_WITHIN = 5.0  # seconds
+REPLY_WITHIN = 5.0  # seconds for everything but an answer
+END_WITHIN = 2.0  # seconds for usage and [DONE] after the answer is complete
+STEP = 1.0  # seconds
+READ_AHEAD = 64 * 1024  # bytes that may wait for us; then the server has to
+LONGEST_REPLY = 1024 * 1024  # bytes
+SHORT = 5  # tokens; the speed of fewer says nothing
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN)  # ours are around the calls
+
+
+class OpenAI:
+    """
+    `model` is what the server calls it. A stream without a token for `stall_seconds` is given up; the first token may
+    take `first_token_seconds`, because a long prompt is read before it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str,
+        key: str | None,
+        stall_seconds: float,
+        first_token_seconds: float = 600.0,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        self.url = url.rstrip("/").removesuffix("/v1")
+        self._model = model
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._stall_seconds = stall_seconds
+        self._first_token_seconds = first_token_seconds
+        self._session = session
+
+    async def generate(self, request: Request) -> AsyncGenerator[Chunk, None]:
+        """The answer as it comes; the last chunk carries finish_reason, usage and timings. Raises EngineError."""
+        answer, watch = Answer(), _Watch()
+        async with self._http() as http:
+            response = await self._post(http, _payload(self._model, request))
+            try:
+                while not answer.is_over:
+                    before = answer.tokens, answer.finish_reason
+                    for chunk in answer.take(await self._more(response, answer, watch)):
+                        yield chunk
+                    if before != (answer.tokens, answer.finish_reason):
+                        watch.idle = 0.0
+            finally:
+                response.close()  # not released: a closed connection is how the server learns that nobody listens
+        yield answer.last()
+
+    async def is_ready(self) -> bool:
+        """Whether llama-server has loaded its model. It says nothing about the workers."""
+        with contextlib.suppress(EngineError):
+            status, _ = await self._get("/health")
+            return status == 200
+        return False
+
+    async def models(self) -> tuple[str, ...]:
+        """The names it serves. That takes our key, so an answer proves that the port is ours. Raises EngineError."""
+        status, body = await self._get("/v1/models")
+        if status != 200:
+            raise refusal(self.url, self._model, status, body)
+        return _names(body)
+
+    async def _get(self, path: str) -> tuple[int, bytes]:
+        try:
+            async with (
+                asyncio.timeout(REPLY_WITHIN),
+                self._http() as http,
+                http.get(self.url + path, headers=self._headers, allow_redirects=False, timeout=_NO_TIMEOUT) as response,
+            ):
+                return response.status, await _body(response)
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._nobody() from error
+
+    async def _post(self, http: aiohttp.ClientSession, payload: dict[str, object]) -> aiohttp.ClientResponse:
+        """The response to read the answer from. It belongs to the caller, who closes it."""
+        post = http.post(
+            f"{self.url}/v1/chat/completions",
+            json=payload,
+            headers=self._headers,
+            allow_redirects=False,
+            timeout=_NO_TIMEOUT,
+            read_bufsize=READ_AHEAD,
+        )
+        try:
+            async with asyncio.timeout(self._first_token_seconds):
+                response = await post
+        except (aiohttp.ClientError, OSError) as error:
+            raise _stalled(self._first_token_seconds) if type(error) is TimeoutError else self._nobody() from error
+        if response.status == 200:
+            return response
+        try:
+            raise refusal(self.url, self._model, response.status, await _body(response))
+        finally:
+            response.close()
+
+    async def _more(self, response: aiohttp.ClientResponse, answer: Answer, watch: _Watch) -> bytes:
+        """The next bytes; none at the end. Whatever goes wrong after the answer is complete is only its end."""
+        limit = self._stall_seconds if answer.tokens else self._first_token_seconds
+        try:
+            return await watch.read(response.content, END_WITHIN if answer.finish_reason else limit)
+        except (aiohttp.ClientError, OSError) as error:
+            if answer.finish_reason:
+                return b""
+            raise _stalled(limit) if type(error) is TimeoutError else _cut() from error
+
+    @contextlib.asynccontextmanager
+    async def _http(self) -> AsyncIterator[aiohttp.ClientSession]:
+        if self._session:
+            yield self._session
+            return
+        async with aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar()) as session:
+            yield session
+
+    def _nobody(self) -> EngineError:
+        return EngineError(f"nothing answers at {self.url}", hint=RESTART)
+
+
+class _Watch:
+    """
+    How long a stream has been idle, in seconds. Counted in short steps: time in which we did not run ourselves, because
+    we were stopped or the machine slept, is not the server's.
+    """
+
+    def __init__(self) -> None:
+        self.idle = 0.0
+
+    async def read(self, content: aiohttp.StreamReader, limit: float) -> bytes:
+        """The next bytes; none at the end. Raises TimeoutError when the stream has been idle for `limit`."""
+        while (left := limit - self.idle) > 0:
+            step, began = min(STEP, limit / 4, left), time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(step):
+                    data = await content.readany()
+                self.idle += min(step, time.monotonic() - began)
+                return data
+            self.idle += step
+        raise TimeoutError
+
+
+def tail(usage: Usage | None, timings: Timings | None) -> str:
+    """One line about an answer: `182 tokens · 14.2 tok/s · 0.9 s to first`, less what is not known."""
+    parts = [plural(usage.completion_tokens, "token")] if usage else []
+    if timings and not (usage and usage.completion_tokens < SHORT):
+        if timings.tokens_per_second is not None:
+            parts.append(f"{timings.tokens_per_second:.1f} tok/s")
+        if timings.ttft_ms is not None:
+            parts.append(f"{_duration(timings.ttft_ms)} to first")
+    return " · ".join(parts)
+
+
+def _duration(milliseconds: float) -> str:
+    return f"{milliseconds:.0f} ms" if milliseconds < 100 else f"{milliseconds / 1000:.1f} s"
+
+
+def _payload(model: str, request: Request) -> dict[str, object]:
+    messages = [{"role": message.role, "content": message.content} for message in request.messages]
+    asked = {"temperature": request.temperature, "seed": request.seed, "max_tokens": request.max_tokens}
+    given = {name: value for name, value in asked.items() if value is not None}
+    return {"model": model, "messages": messages, "stream": True, "stream_options": {"include_usage": True}, **given}
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """As much of a short reply as comes in time."""
+    body = bytearray()
+    with contextlib.suppress(aiohttp.ClientError, OSError):
+        async with asyncio.timeout(REPLY_WITHIN):
+            while len(body) < LONGEST_REPLY and (piece := await response.content.readany()):
+                body += piece
+    return bytes(body)
+
+
+def _names(body: bytes) -> tuple[str, ...]:
+    try:
+        document = json.loads(body)
+        return tuple(str(entry["id"]) for entry in document["data"])
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return ()
+
+
+def _stalled(seconds: float) -> EngineError:
+    return EngineError(f"no token for {seconds:g} s: a worker may be frozen or overloaded", hint=RESTART)
+
+
+def _cut() -> EngineError:
+    return EngineError("the answer ended early: the connection broke", hint="try: retry")

@@ -1,0 +1,79 @@
+"""Proving a distributed-llama worker without ending it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from synaptic.cluster.backend import Backend, Kind, State
+from synaptic.cluster.dllama import prove
+from synaptic.cluster.handshake import Foreign
+from synaptic.endpoint import Endpoint
+
+pytestmark = pytest.mark.anyio
+FAKE = Path(__file__).parents[1] / "fakes" / "dllamafake.py"
+
+
+@pytest.fixture
+def dllama() -> Iterator:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*options: str) -> tuple[Endpoint, subprocess.Popen[str]]:
+        process = subprocess.Popen([sys.executable, str(FAKE), *options], stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout
+        return Endpoint("127.0.0.1", int(process.stdout.readline().split()[1])), process
+
+    yield start
+    for process in started:
+        with process:
+            process.kill()
+
+
+async def test_a_free_worker_is_proved_again_and_again(dllama):
+    endpoint, worker = dllama()
+    for number in range(1, 21):
+        answer = await prove(endpoint)
+        assert isinstance(answer, Backend)
+        assert (answer.kind, answer.state) == (Kind.DLLAMA, State.IDLE)
+        assert worker.stdout.readline() == f"session {number} complete\n"
+
+
+async def test_once_begun_it_is_finished_even_when_cancelled(dllama):
+    endpoint, worker = dllama("--mode", "slow")
+    for number in (1, 2):
+        proving = asyncio.create_task(prove(endpoint, within=5))
+        await asyncio.sleep(0)
+        proving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await proving
+        assert await asyncio.to_thread(worker.stdout.readline) == f"session {number} complete\n"
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason", "detail"),
+    [
+        ("wrong-ack", "garbage", "answered something else: ^@^@^@^@"),
+        ("silent", "silent", "did not answer in 0.2 s: busy, or no dllama worker"),
+        ("hang-up", "closed", "closed the connection without an answer"),
+    ],
+)
+async def test_what_is_no_worker_is_named(dllama, mode, reason, detail):
+    endpoint, _ = dllama("--mode", mode)
+    assert await prove(endpoint, within=0.2) == Foreign(endpoint, reason, detail)
+
+
+async def test_where_nothing_listens_it_says_so(closed_port):
+    assert await prove(closed_port) == Foreign(closed_port, "reset", "ended the connection: connection refused")
+
+
+async def test_an_rpc_server_is_not_harmed_by_it(rpcfake):
+    fake = rpcfake()
+    answer = await prove(fake.endpoint, within=0.2)
+    assert isinstance(answer, Foreign)
+    assert fake.ended() == "ended 1 closed before reply" or answer.reason in ("silent", "closed")

@@ -1,0 +1,132 @@
+"""Networks on 127.0.0.0/8, full of servers; what each connection did to them is told in the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from synaptic.cluster.pool import Pool, Version
+from synaptic.discovery.limits import Limits
+from synaptic.endpoint import Endpoint
+from synaptic.events import Bus
+
+FAKES = Path(__file__).parents[1] / "fakes"
+MAIN = Path(__file__).parents[2] / "main.py"
+QUICK = Limits(at_once=256, timeout=0.3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Population:
+    """`kinds`: what lives at which address."""
+
+    port: int
+    kinds: dict[str, str]
+    process: subprocess.Popen[str]
+
+    def at(self, *kinds: str) -> set[str]:
+        return {address for address, kind in self.kinds.items() if kind in kinds}
+
+    def endpoint(self, kind: str) -> Endpoint:
+        return Endpoint(*self.at(kind), self.port)
+
+    def end(self) -> list[tuple[str, str]]:
+        """(kind, how it ended) of every connection that was accepted."""
+        told, _ = self.process.communicate("end\n", timeout=20)
+        ends = [line.split(" ", 3) for line in told.splitlines()]
+        return [(kind, how) for word, _, kind, how in ends if word == "ended"]
+
+
+class Populate(Protocol):
+    def __call__(self, *kinds: str, first: str = ..., port: int = ...) -> Population: ...
+
+
+@pytest.fixture
+def populate(launch: Launch) -> Populate:
+    def start(*kinds: str, first: str = "127.0.7.1", port: int = 0) -> Population:
+        fake = launch("population.py", "--first", first, "--port", str(port), *kinds)
+        assert fake.process.stdout
+        there: dict[str, str] = {}
+        while (line := fake.process.stdout.readline().strip()) != "ready":
+            _, address, kind = line.split()
+            there[address] = kind
+        return Population(fake.port, there, fake.process)
+
+    return start
+
+
+@dataclasses.dataclass(frozen=True)
+class Fake:
+    port: int
+    process: subprocess.Popen[str]
+
+    def line(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+
+Launch = Callable[..., Fake]
+
+
+@pytest.fixture
+def launch() -> Iterator[Launch]:
+    """Starts a program of tests/fakes that says `port N` first."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(program: str, *options: str) -> Fake:
+        process = subprocess.Popen(
+            [sys.executable, str(FAKES / program), *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        assert process.stdout
+        _, _, port = process.stdout.readline().partition("port ")
+        return Fake(int(port), process)
+
+    yield start
+    for process in started:
+        with process:
+            process.kill()
+
+
+@pytest.fixture
+def pool() -> Pool:
+    return Pool(Bus(), speaks=Version(7, 0, 0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, object]:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def discover(own_home: Path) -> Callable[..., Done]:
+    """Runs the whole program; `within` are the words of a command that runs it in another world."""
+
+    def start(*words: str, within: tuple[str, ...] = (), **variables: str) -> Done:
+        done = subprocess.run(
+            [*within, sys.executable, str(MAIN), *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=50,
+            env=os.environ | variables,
+            cwd=own_home,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return start

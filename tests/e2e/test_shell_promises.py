@@ -1,0 +1,296 @@
+"""The promises of the shell, typed at a real terminal."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+MEGABYTE = 1_000_000
+LITTLE = Path(__file__).with_name("little_shell.py")
+
+
+def test_ctrl_c_ends_the_answer_and_keeps_what_was_shown(terminal) -> None:
+    shell = terminal(EACH="0.1")
+    shell.prompts()
+    shell.types("one two three four five six seven eight nine ten eleven twelve thirteen")
+    shell.says("→ echo", "one two three four")
+    shell.sendintr()
+    shell.says("[stream ended]", "interrupted after", "tokens")
+    shell.prompts()
+    shell.types("rpc list")
+    shell.says("a:1", "2 workers")
+
+
+def test_ctrl_c_at_the_prompt_clears_the_line_and_says_the_way_out_when_pressed_twice(terminal) -> None:
+    shell = terminal()
+    shell.prompts()
+    shell.types("some words", enter=False)
+    shell.says("some words")
+    shell.sendintr()
+    shell.prompts()
+    shell.sendintr()
+    shell.prompts()
+    shell.sendintr()
+    shell.says('Ctrl-D or "exit" leaves.')
+    shell.prompts()
+    shell.types("exit")
+    assert shell.ends() == 0
+
+
+def test_sixty_interrupts_at_random_moments_do_not_end_the_shell(terminal) -> None:
+    shell = terminal(EACH="0.01")
+    shell.prompts()
+    moments = random.Random(7)
+    for _ in range(60):
+        if moments.random() < 0.5:
+            shell.send("a b c d e f g h\r")
+        shell.sendintr() if moments.random() < 0.5 else shell.kill(signal.SIGINT)
+        if moments.random() < 0.3:
+            shell.prompts()
+    shell.types("")
+    shell.types("little facts")
+    shell.says("model  demo")
+    shell.prompts()
+
+
+def test_ctrl_d_leaves_and_ctrl_c_then_keeps_the_coordinator(terminal) -> None:
+    shell = terminal()
+    shell.prompts()
+    shell.types("little start")
+    shell.says("done")
+    shell.prompts()
+    shell.send("\x04")
+    shell.says("stopping 1 coordinator… (Ctrl-C to leave it running)")
+    shell.sendintr()
+    shell.says("[closed keep=True]")
+    assert shell.ends() == 0
+
+
+def test_ctrl_d_with_nothing_running_leaves_at_once(terminal) -> None:
+    shell = terminal()
+    shell.prompts()
+    shell.send("\x04")
+    shell.says("[closed keep=False]")
+    assert shell.ends() == 0
+
+
+def test_a_command_that_does_not_parse_is_offered_to_the_model(terminal) -> None:
+    shell = terminal()
+    shell.prompts()
+    shell.types("rpc ad")
+    shell.says("✗ unknown command: rpc ad", "did you mean: rpc add", "to send this to the model, press Enter", "ask rpc ad")
+    shell.types("")
+    shell.says("→ echo", "rpc ad")
+    shell.prompts()
+
+
+def test_the_shell_survives_what_no_command_foresaw(terminal, own_home: Path) -> None:
+    shell = terminal()
+    shell.prompts()
+    shell.types("little crash")
+    shell.says("something went wrong inside: ZeroDivisionError: of all things", "the details are in", "synaptic.log")
+    shell.prompts()
+    assert "ZeroDivisionError" in (own_home / "state" / "logs" / "synaptic.log").read_text()
+    assert "Traceback" not in str(shell.before)
+
+
+def test_work_that_takes_long_shows_a_line_that_is_gone_afterwards(terminal) -> None:
+    shell = terminal(WORK="1.5")
+    shell.prompts()
+    shell.types("little work")
+    shell.says("demo loading · 31 of 80 layers · 1 s", "done")
+    shell.prompts()
+
+
+def test_a_notice_appears_above_the_line_that_is_being_typed(terminal) -> None:
+    shell = terminal()
+    shell.prompts()
+    shell.types("little notice")
+    shell.says("done")
+    shell.prompts()
+    shell.types("half a line", enter=False)
+    shell.says("half a line", "found 127.0.1.10:50052")
+    shell.prompts()
+    shell.says("half a line")
+    shell.types(" and more")
+    shell.says("→ echo", "half a line and more")
+
+
+def test_a_question_can_be_answered_and_refused(terminal) -> None:
+    shell = terminal()
+    shell.prompts()
+    for answer, outcome in (("y\r", "removed"), ("\r", "nothing changed"), ("\x03", "nothing changed")):
+        shell.types("rpc remove --all")
+        shell.says("forget 2 workers? [y/N]")
+        shell.send(answer)
+        shell.says(outcome)
+        shell.prompts()
+
+
+def test_what_is_typed_ahead_waits_for_its_turn(terminal) -> None:
+    shell = terminal(EACH="0.2")
+    shell.prompts()
+    shell.types("one two three four five six")
+    shell.says("→ echo", "one two three")
+    shell.types("rpc list")
+    shell.says("27 characters", "2 workers")
+    shell.prompts()
+
+
+def test_pasted_lines_are_one_prompt_and_wait_for_enter(terminal) -> None:
+    shell = terminal()
+    shell.prompts()
+    shell.send("\x1b[200~rpc list\nlittle crash\n\x1b[201~")
+    shell.says("rpc list", "little crash")
+    shell.types("the end")
+    shell.says('✗ rpc list takes no "little"', "to send this to the model, press Enter")
+    shell.prompts()
+
+
+def test_enter_sends_alt_enter_and_ctrl_j_and_open_quotes_begin_a_line(terminal) -> None:
+    shell = terminal("--plain")
+    shell.prompts()
+    shell.types("alpha\x1b\rbeta\ngamma")
+    shell.says("→ echo", "alpha\r\nbeta\r\ngamma", "16 characters")
+    shell.prompts()
+    shell.types('"""rpc list')
+    shell.types("second")
+    shell.types('"""')
+    shell.says("→ echo", "rpc list\r\nsecond", "15 characters")
+
+
+def test_a_megabyte_can_be_pasted(terminal) -> None:
+    shell = terminal("--plain")
+    shell.prompts()
+    shell.send("\x1b[200~" + ("word " * 16 + "\n") * (MEGABYTE // 81) + "end\x1b[201~")
+    shell.says("end")
+    shell.types("")
+    shell.says("characters")
+    shell.prompts()
+
+
+@pytest.mark.parametrize("moment", ["prompt", "answer", "menu"])
+def test_sigterm_restores_the_terminal_and_closes_the_session(terminal, moment: str) -> None:
+    shell = terminal(EACH="0.2")
+    before = termios.tcgetattr(shell.child_fd)
+    shell.prompts()
+    assert termios.tcgetattr(shell.child_fd) != before
+    if moment == "answer":
+        shell.types("a b c d e f g h i j k l m n o p")
+        shell.says("→ echo", "a b c d")
+    elif moment == "menu":
+        shell.types("rpc ", enter=False)
+        shell.says("remove")
+    shell.kill(signal.SIGTERM)
+    shell.says("[closed keep=False]")
+    assert termios.tcgetattr(shell.child_fd) == before
+    assert shell.ends() == 143
+
+
+def test_watching_ends_with_q(terminal) -> None:
+    shell = terminal()
+    shell.prompts()
+    shell.types("rpc list --watch")
+    shell.says("a:1", "q leaves", "q leaves")
+    shell.send("q")
+    shell.prompts()
+
+
+@pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"NO_COLOR": "1"}, {"PYTHONIOENCODING": "ascii"}, {"LANG": "C"}])
+def test_poor_terminals_work_too(terminal, variables: dict[str, str]) -> None:
+    shell = terminal(**variables)
+    shell.prompts()
+    shell.types("rpc list")
+    shell.says("a:1", "2 workers")
+    shell.prompts()
+    shell.types("héllo ✓ world")
+    shell.says("world", "13 characters")
+    shell.prompts()
+    shell.send("\x04")
+    assert shell.ends() == 0
+
+
+def test_a_window_of_twenty_columns_works(terminal) -> None:
+    shell = terminal(size=(10, 20))
+    shell.prompts()
+    shell.types("rpc list")
+    shell.says("a:1", "idle", "b:2")
+    shell.prompts()
+
+
+def test_two_shells_share_a_history_and_secrets_are_not_in_it(terminal, own_home: Path) -> None:
+    first, second = terminal(), terminal()
+    for shell, line in ((first, "from the first"), (second, "from the second"), (first, "config set api_key abc")):
+        shell.prompts()
+        shell.types(line)
+        shell.says("→ echo")
+    text = (own_home / "state" / "history").read_text()
+    assert "+from the first\n" in text
+    assert "+from the second\n" in text
+    assert "abc" not in text
+    assert (own_home / "state" / "history").stat().st_mode & 0o777 == 0o600
+    third = terminal()
+    third.prompts()
+    third.types("from the f\x1b[A")
+    third.says("→ echo", "from the first ")
+
+
+def test_ctrl_z_suspends_and_fg_brings_the_line_back(terminal) -> None:
+    shell = terminal("--norc", "--noprofile", "-i", command="bash", PS1="bash$ ")
+    shell.says("bash$ ")
+    shell.types(f"{sys.executable} {LITTLE}")
+    shell.prompts()
+    shell.types("half", enter=False)
+    shell.says("half")
+    shell.send("\x1a")
+    shell.says("Stopped", "bash$ ")
+    shell.types("fg")
+    shell.says("half")
+    shell.types(" a line")
+    shell.says("→ echo", "half a line", "11 characters")
+    shell.prompts()
+
+
+def pipe(*arguments: str, lines: str, command: str = "{shell}") -> subprocess.CompletedProcess[str]:
+    text = command.format(shell=" ".join([sys.executable, str(LITTLE), *arguments]))
+    return subprocess.run(["bash", "-c", f"set -o pipefail; {text}"], input=lines, capture_output=True, text=True, timeout=30)
+
+
+def test_a_script_stops_at_its_first_failure_with_its_code() -> None:
+    done = pipe(lines='# a comment\nrpc list\n"""two\nlines"""\nlittle fail\nrpc list\n')
+    assert done.returncode == 4
+    assert done.stdout == "a:1\tidle\nb:2\tidle\ntwo\nlines \n"
+    assert "✗ nothing answers\n  try: coordinator start\n  last^[[2Jword\n" in done.stderr
+
+
+def test_a_reader_that_has_seen_enough_causes_no_noise() -> None:
+    done = pipe(lines="little lines\n", command="{shell} | head -1")
+    assert (done.stdout, done.stderr, done.returncode) == ("line 0\n", "", 141)
+
+
+def test_closed_streams_cause_no_noise() -> None:
+    assert pipe(lines="rpc list\n", command="{shell} >&-").returncode == 0
+    assert pipe(lines="", command="{shell} <&-").returncode == 0
+    assert pipe(lines="", command="{shell} </dev/null").stdout == ""
+    assert pipe(lines="rpc list\n", command="{shell} >&- 2>&-").returncode == 0
+
+
+def test_json_in_the_shell_is_one_document_per_line() -> None:
+    done = pipe(lines="rpc list --json\nlittle fail --json\n")
+    assert done.stdout == (
+        '{"backends": ["a:1", "b:2"]}\n{"error": {"kind": "engine", "message": "nothing answers", "hint": "try: coordinator start"}}\n'
+    )
+    assert done.returncode == 4
+
+
+def test_ascii_streams_never_break_the_output() -> None:
+    done = pipe(lines="héllo → ✓\nlittle fail\n", command="PYTHONIOENCODING=ascii {shell}")
+    assert done.stdout == "h?llo > + \n"
+    assert done.stderr.startswith("> echo\n")
+    assert "x nothing answers" in done.stderr

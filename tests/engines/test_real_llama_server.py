@@ -1,0 +1,114 @@
+"""The client and the real llama-server, with the demo model, whose answers are known texts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import aiohttp
+import anyio
+import pytest
+from conftest import DEMO, end
+
+from synaptic.engines.engine import Message, Request
+from synaptic.engines.openai import OpenAI
+from synaptic.errors import EngineError
+
+pytestmark = [pytest.mark.anyio, pytest.mark.live]
+ANSWER = (
+    "A worker is a small server process on a machine that lends its memory and compute. "
+    "It receives weights once, then takes part in the computation of every token."
+)
+KEY = "sesame"
+
+
+@pytest.fixture
+def url(llama_server: Path, tmp_path: Path) -> Iterator[str]:
+    words = ["-m", str(DEMO), "--alias", "demo", "--host", "127.0.0.1", "--port", "0", "--no-ui", "--offline", "--slots"]
+    log = tmp_path / "llama-server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(llama_server), *words, "-c", "512", "-np", "1", "-t", "1", "--log-colors", "off"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=os.environ | {"LLAMA_API_KEY": KEY, "GGML_NO_BACKTRACE": "1"},
+        )
+    try:
+        yield _listening(process, log)
+    finally:
+        end(process)
+
+
+def _listening(process: subprocess.Popen[bytes], log: Path) -> str:
+    while process.poll() is None:
+        for line in log.read_text(errors="replace").splitlines():
+            if "listening on http" in line:
+                return line.split()[-1]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
+    raise AssertionError(log.read_text(errors="replace")[-2000:])
+
+
+@pytest.fixture
+def engine(url: str) -> Callable[[str], OpenAI]:
+    return lambda key: OpenAI(url, model="demo", key=key, stall_seconds=10)
+
+
+def ask(text: str, **options: int) -> Request:
+    return Request((Message("user", text),), "demo", temperature=0.0, **options)
+
+
+async def test_the_known_answer_comes_whole_with_its_numbers(engine) -> None:
+    chunks = [chunk async for chunk in engine(KEY).generate(ask("What is a worker?"))]
+    assert "".join(chunk.text for chunk in chunks) == ANSWER
+    last = chunks[-1]
+    assert last.finish_reason == "stop"
+    assert last.usage
+    assert (last.usage.prompt_tokens, last.usage.completion_tokens) == (15, len(chunks))  # the end of turn is a token too
+    assert last.timings
+    assert last.timings.ttft_ms
+    assert last.timings.total_ms
+    assert last.timings.tokens_per_second
+    assert last.timings.ttft_ms < last.timings.total_ms
+
+
+async def test_it_says_when_it_was_cut_off_by_our_limit(engine) -> None:
+    chunks = [chunk async for chunk in engine(KEY).generate(ask("What is a worker?", max_tokens=3))]
+    assert "".join(chunk.text for chunk in chunks) == "A worker is"
+    assert chunks[-1].finish_reason == "length"
+
+
+async def test_a_cancelled_answer_frees_its_slot(engine, url: str) -> None:
+    async with contextlib.aclosing(engine(KEY).generate(ask("What is a worker?"))) as chunks:
+        assert (await anext(chunks)).text == "A"
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with aiohttp.ClientSession(headers=headers) as http:
+        with anyio.fail_after(2):
+            while True:
+                async with http.get(f"{url}/slots") as response:
+                    (slot,) = await response.json()
+                if not slot["is_processing"]:
+                    break
+    assert "".join([chunk.text async for chunk in engine(KEY).generate(ask("What is a worker?"))]) == ANSWER
+
+
+async def test_it_is_ready_and_ours(engine) -> None:
+    assert await engine(KEY).is_ready()
+    assert await engine(KEY).models() == ("demo",)
+
+
+async def test_a_wrong_key_is_told_in_words(engine, url: str) -> None:
+    with pytest.raises(EngineError, match=f"{url} does not accept our key"):
+        [chunk async for chunk in engine("wrong").generate(ask("hi"))]
+    with pytest.raises(EngineError, match="does not accept our key"):
+        await engine("wrong").models()
+
+
+async def test_a_prompt_longer_than_the_context_is_told_with_both_numbers(engine) -> None:
+    with pytest.raises(EngineError, match=r"the prompt has \d+ tokens, but the context holds only 512") as caught:
+        [chunk async for chunk in engine(KEY).generate(ask("word " * 800))]
+    assert "clear" in str(caught.value.hint)
