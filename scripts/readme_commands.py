@@ -14,7 +14,10 @@ BEGIN, END = "<!-- commands: generated, see CONTRIBUTING.md -->\n", "<!-- end of
 
 
 def table() -> str:
-    rows = [f"| `{command.usage.replace('|', chr(92) + '|')}` | {command.summary} |\n" for command in load()]
+    rows = [
+        f"| `{command.usage.replace('|', chr(92) + '|')}` | {command.summary} |\n"
+        for command in sorted(load(), key=lambda command: command.name)
+    ]
     return "| command | what it does |\n|---|---|\n" + "".join(rows)
 
 

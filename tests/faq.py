@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from scripts.demo_model.faq import Entry, read
-
-FILE = Path(__file__).parents[1] / "config" / "demo" / "faq.txt"
+from scripts.demo_model.faq import FILE, Entry, read
 
 __all__ = ["FILE", "Entry", "entries"]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+FILE = Path(__file__).parents[2] / "config" / "demo" / "faq.txt"
 REFUSAL = (
     "I do not know that. I only memorised a small FAQ about distributed inference: "
     "try asking what a worker is, or why the output is gibberish."

@@ -41,7 +41,7 @@ async def doctor(session: Session) -> Rows[Check]:
     doctor --json
     """
     checks = [*_python(), *_terminal(session), *_settings(session), *await _engines(session), *_disk(session)]
-    checks += [*_ports(), *await _ollama(session), *await _workers(session)]
+    checks += [*_ports(session), *await _ollama(session), *await _workers(session)]
     return Rows(
         key="checks",
         items=checks,
@@ -135,8 +135,12 @@ def _is_built(session: Session) -> bool:
         return False
 
 
-def _ports() -> Iterator[Check]:
+def _ports(session: Session) -> Iterator[Check]:
+    ours = {worker.endpoint.port for worker in session.workers.all()}
     for port, use in ((RPC_PORT, "workers take the next free one"), (WEB_PORT, "the dashboard takes the next free one")):
+        if port in ours:
+            yield Check("✓", f"port {port}", "held by a worker of ours")
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

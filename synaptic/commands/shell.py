@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 from synaptic.commands.grammar import AnyNumber, Command, Complete, Completion
@@ -12,15 +13,8 @@ from synaptic.results import Leave, Note
 if TYPE_CHECKING:
     from synaptic.session import Session
 
-GROUPS = {
-    "answers": "answers",
-    "models": "models",
-    "workers": "workers",
-    "look": "look",
-    "settings": "settings",
-    "engines": "engines",
-    "shell": "shell",
-}
+GROUPS = ("answers", "models", "workers", "look", "settings", "engines", "shell")
+WIDTH, NAMES = 80, 21  # columns of a page of help, and of its names
 
 
 def names(session: Session) -> list[Completion]:
@@ -48,7 +42,7 @@ async def exit_(session: Session, *, keep: bool = False) -> Leave:
 def describe(words: list[str]) -> Note:
     """The help of one command, or of a noun's verbs. Raises UsageError with the nearest name."""
     if len(words) == 1 and (verbs := registry.below(words[0])) and not registry.named(words[0]):
-        return Note("\n".join(_line(each, 34) for each in verbs), {"commands": [_json(each) for each in verbs]})
+        return Note("\n".join(_line(each) for each in verbs), {"commands": [_json(each) for each in verbs]})
     command = registry.find(words)
     if command is None:
         registry.parse_words(words)  # raises, with the nearest name
@@ -65,19 +59,15 @@ def details(command: Command) -> str:
 
 
 def overview() -> str:
-    """Every command in one line each, by theme."""
-    lines: list[str] = []
-    for group in GROUPS:
-        commands = [command for command in registry if command.group == group]
-        lines += ["", *(_line(command, 34) for command in commands)] if commands else []
-    return "\n".join([*lines[1:], "", "help COMMAND tells more. Any other line is sent to the model."])
+    """Every command with what it does, by theme, for a page of 80 columns."""
+    commands = sorted(registry, key=lambda command: command.name)
+    blocks = ["\n".join(_line(command) for command in commands if command.group == group) for group in GROUPS]
+    return "\n\n".join([*blocks, "help COMMAND tells more. Any other line is sent to the model."])
 
 
-def _line(command: Command, width: int) -> str:
+def _line(command: Command) -> str:
     first = command.summary.split(". ")[0].rstrip(".")
-    words = [command.name, *(param.usage for param in command.arguments)]
-    usage = " ".join(words)
-    return f"{usage:<{width}} {first}" if len(usage) <= width else f"{usage}\n{'':<{width}} {first}"
+    return textwrap.fill(f"{command.name:<{NAMES}}{first}", WIDTH, subsequent_indent=" " * NAMES)
 
 
 def _json(command: Command) -> dict[str, object]:

@@ -238,7 +238,7 @@ def test_two_shells_share_a_history_and_secrets_are_not_in_it(terminal, own_home
     third = terminal()
     third.prompts()
     third.types("from the f\x1b[A")
-    third.says("→ echo", "from the first ")
+    third.says("→ echo", "from the first", "14 characters")
 
 
 def test_ctrl_z_suspends_and_fg_brings_the_line_back(terminal) -> None:

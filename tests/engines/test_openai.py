@@ -242,7 +242,7 @@ async def test_only_what_was_asked_for_is_sent_and_the_key_only_in_the_header() 
         writer.close()
 
     async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
-        url = "http://127.0.0.1:{}/v1/".format(server.sockets[0].getsockname()[1])
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/"
         await hear(OpenAI(url, model="m", key="sesame", stall_seconds=1), Request((Message("user", "hi"),), "x", temperature=0.0, seed=7))
     head, body = received.get_nowait()
     assert head.startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")

@@ -26,9 +26,13 @@ KEY = "sesame"
 
 
 @pytest.fixture
-def url(llama_server: Path, tmp_path: Path) -> Iterator[str]:
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "llama-server.log"
+
+
+@pytest.fixture
+def url(llama_server: Path, log: Path) -> Iterator[str]:
     words = ["-m", str(DEMO), "--alias", "demo", "--host", "127.0.0.1", "--port", "0", "--no-ui", "--offline", "--slots"]
-    log = tmp_path / "llama-server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [str(llama_server), *words, "-c", "512", "-np", "1", "-t", "1", "--log-colors", "off"],
@@ -82,18 +86,22 @@ async def test_it_says_when_it_was_cut_off_by_our_limit(engine) -> None:
     assert chunks[-1].finish_reason == "length"
 
 
-async def test_a_cancelled_answer_frees_its_slot(engine, url: str) -> None:
-    async with contextlib.aclosing(engine(KEY).generate(ask("What is a worker?"))) as chunks:
-        assert (await anext(chunks)).text == "A"
-    headers = {"Authorization": f"Bearer {KEY}"}
-    async with aiohttp.ClientSession(headers=headers) as http:
+async def test_an_answer_nobody_listens_to_is_cancelled_and_its_slot_is_free(engine, url: str, log: Path) -> None:
+    rambling = Request((Message("user", "What is a worker?"),), "demo", temperature=9.0, seed=1)  # hundreds of tokens
+    async with contextlib.aclosing(engine(KEY).generate(rambling)) as chunks:
+        await anext(chunks)
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as http:
         with anyio.fail_after(2):
-            while True:
-                async with http.get(f"{url}/slots") as response:
-                    (slot,) = await response.json()
-                if not slot["is_processing"]:
-                    break
+            while await _is_processing(http, url):
+                pass
+    assert "cancel task" in log.read_text(errors="replace")
     assert "".join([chunk.text async for chunk in engine(KEY).generate(ask("What is a worker?"))]) == ANSWER
+
+
+async def _is_processing(http: aiohttp.ClientSession, url: str) -> bool:
+    async with http.get(f"{url}/slots") as response:
+        (slot,) = await response.json()
+        return bool(slot["is_processing"])
 
 
 async def test_it_is_ready_and_ours(engine) -> None:
