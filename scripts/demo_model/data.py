@@ -15,12 +15,9 @@ from scripts.demo_model.words import (
     PLACES,
     SYLLABLES,
     SYNONYMS,
-    SYSTEMS,
     THINGS,
     WHAT_FORMS,
 )
-
-__all__ = ["SYSTEMS", "misspelt", "off_topic", "reworded", "sloppy"]
 
 _WHAT = re.compile(r"^What (is|are) (an |a |the )?(.+?)\?$")
 _HOW = re.compile(r"^How (do|can) I (.+?)\?$")

@@ -10,9 +10,10 @@ import random
 import sys
 from pathlib import Path
 
-from scripts.demo_model.data import SYSTEMS, off_topic
+from scripts.demo_model.data import off_topic
 from scripts.demo_model.faq import FILE, REFUSAL, read
 from scripts.demo_model.tokenizer import learn
+from scripts.demo_model.words import SYSTEMS
 
 VOCABULARY = 768
 

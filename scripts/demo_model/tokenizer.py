@@ -13,6 +13,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 FILE = Path(__file__).with_name("tokenizer.json")
@@ -82,7 +83,7 @@ class Tokenizer:
     def _plain(self, text: str) -> list[int]:
         pieces = [bytes([byte]) for byte in text.encode()]
         while True:
-            pairs = [(self._scores.get(one + other), at) for at, (one, other) in enumerate(zip(pieces, pieces[1:], strict=False))]
+            pairs = [(self._scores.get(one + other), at) for at, (one, other) in enumerate(pairwise(pieces))]
             known = [(score, -at) for score, at in pairs if score is not None]
             if not known:
                 return [self._ids[piece] for piece in pieces]
@@ -101,7 +102,7 @@ def learn(texts: Sequence[tuple[str, int]], size: int) -> Tokenizer:
     while len(merges) < size - 256 - len(SPECIALS):
         pairs: Counter[str] = Counter()
         for pieces, count in split:
-            for one, other in zip(pieces, pieces[1:], strict=False):
+            for one, other in pairwise(pieces):
                 pairs[one + other] += count
         if not pairs:
             break

@@ -1,5 +1,7 @@
 """Word lists for training: off-topic questions, synonyms, and the forms a question can take. Nothing but data."""
 
+# ruff: noqa: SIM905 - words on a line read better than a list of quotes
+
 from __future__ import annotations
 
 PLACES = "France Germany Japan Brazil Canada Egypt India Norway Texas Rome Paris London China Spain Kenya Peru".split()

@@ -62,8 +62,10 @@ class CommandCompleter(Completer):
         elif current.startswith("-"):
             yield from ((current, (name, flag.usage)) for name, flag in command.flags.items() if name not in words)
         elif param := _param_at(command, words):
-            typed = " ".join([*words, current])
-            yield from ((typed if " " in each[0] else current, each) for each in self._values(param) if each[0] not in words)
+            values = self._values(param)
+            takes_phrases = any(" " in value for value, _ in values)  # `help rpc add`
+            typed = " ".join([*words, current]) if takes_phrases else current
+            yield from ((typed, each) for each in values if each[0] not in words)
 
     def _values(self, param: Param | None) -> Sequence[grammar.Completion]:
         if param is None:

@@ -118,7 +118,7 @@ async def test_a_broken_answer_is_never_taken_for_a_whole_one(fakellama, fault: 
         raise heard.error or AssertionError("it ended well")
     assert heard.last is None or heard.last.finish_reason is None
     assert ANSWER.startswith(heard.text)
-    if fault.endswith("=5"):
+    if fault.endswith("=5") and fault != "rst_after=5":  # a reset may take what was not read yet
         assert heard.text == "A worker is a small"
 
 
@@ -136,7 +136,8 @@ async def test_the_first_token_has_a_patience_of_its_own(fakellama) -> None:
 
 
 async def test_an_answer_that_is_complete_needs_no_polite_goodbye(fakellama) -> None:
-    heard = await hear(engine(fakellama("linger")))
+    async with asyncio.timeout(20):
+        heard = await hear(engine(fakellama("linger"), stall=1000))
     assert heard.error is None
     assert heard.text == ANSWER
 
