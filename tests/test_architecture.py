@@ -9,7 +9,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "synaptic"
-GROUND = {"results", "settings", "settings_file", "settings_keys", "settings_text", "events", "environment", "endpoint", "errors", "log", "terminal", "shipped"}
+GROUND = {
+    "results",
+    "settings",
+    "settings_file",
+    "settings_keys",
+    "settings_text",
+    "events",
+    "environment",
+    "endpoint",
+    "errors",
+    "log",
+    "terminal",
+    "shipped",
+}
 FLOORS = [
     {"cli", "arguments"},
     {"shell", "web"},

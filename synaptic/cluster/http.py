@@ -56,8 +56,8 @@ async def identify(endpoint: Endpoint, *, within: float = WITHIN) -> Backend | F
             return Foreign(endpoint, "closed", "closed the connection without an answer")
         except aiohttp.ClientOSError as error:
             return Foreign(endpoint, "reset", f"ended the connection: {_why(error)}")
-        except (aiohttp.ClientError, ValueError) as error:  # ValueError: aiohttp's own checks of headers
-            return Foreign(endpoint, "garbage", f"does not speak HTTP: {one_line(str(error).splitlines()[0] if str(error) else '', 60)}")
+        except (aiohttp.ClientError, ValueError):  # ValueError: aiohttp's own checks of headers
+            return Foreign(endpoint, "garbage", "does not speak HTTP")
 
 
 async def _identify(http: aiohttp.ClientSession, endpoint: Endpoint) -> Backend | Foreign:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from synaptic.commands.complete import models
 from synaptic.commands.grammar import Complete, Text
 from synaptic.commands.registry import registry
-from synaptic.errors import UsageError
+from synaptic.errors import SynapticError, UsageError
 from synaptic.results import Note, Stream, plural
 
 if TYPE_CHECKING:
@@ -77,7 +77,11 @@ async def _answer(session: Session, question: str, model: str | None) -> Stream:
     from synaptic.engines.answer import Reply
 
     session.know_backends()
-    route = await session.answering.route(model)
+    try:
+        route = await session.answering.route(model)
+    except SynapticError:
+        session.conversation.add(question, "", complete=False)  # retry asks it again
+        raise
     budget = int(route.plan.context * (1 - KEEP_FREE))
     messages = session.conversation.messages(question, session.settings.now.system_prompt, budget)
     reply = Reply(

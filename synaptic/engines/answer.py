@@ -82,8 +82,7 @@ class Reply:
                 raise
         finally:
             complete = self._end is not None
-            if self.text:
-                self._remember(self.text, complete)
+            self._remember(self.text, complete)
             rate, ttft = (
                 (self._end.timings.tokens_per_second, self._end.timings.ttft_ms) if self._end and self._end.timings else (None, None)
             )

@@ -127,7 +127,7 @@ class Workers:
         if state is State.FAILED and endpoint in self._children:
             child = self._children.pop(endpoint)
             self._ledger.erase(endpoint)
-            self._bus.publish(Noticed(text=f"worker {endpoint} ended: {child.cause}", attention=True))
+            self._bus.publish(Noticed(text=f"worker {endpoint} {child.cause}", attention=True))
 
 
 def free_port(host: str, first: int) -> int:

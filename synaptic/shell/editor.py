@@ -50,4 +50,5 @@ def line_editor(session: Session, registry: Registry, face: Face) -> PromptSessi
     )
     # as an option of the session it would switch off completion while typing
     editor.default_buffer.enable_history_search = Always()
+    editor.app.renderer.cpr_not_supported_callback = None  # a terminal that does not tell its cursor works too: no warning
     return editor

@@ -42,7 +42,7 @@ class MarkdownStream:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._region = Region(console)
-        self._text = ""
+        self.text = ""  # what may still change
         self._scrolled = 0  # lines of the text that are in the scrollback
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -53,10 +53,15 @@ class MarkdownStream:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._timer:
             self._timer.cancel()
-        self._settle(self._text)
+        self._settle(self.text)
+
+    @property
+    def is_behind(self) -> bool:
+        """A repaint is waiting for its time."""
+        return self._timer is not None
 
     def feed(self, text: str) -> None:
-        self._text += text
+        self.text += text
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(max(0.0, self._due - time.monotonic()), self._repaint)
 
@@ -64,7 +69,7 @@ class MarkdownStream:
         self._timer = None
         began = time.monotonic()
         self._cut()
-        lines = lines_of(self._console, markdown(self._text))
+        lines = lines_of(self._console, markdown(self.text))
         live = max(1, min(LIVE_LINES, self._console.height - 2))
         final = max(len(lines) - live, self._scrolled)
         self._region.paint(lines[final:], above=lines[self._scrolled : final])
@@ -74,13 +79,13 @@ class MarkdownStream:
 
     def _cut(self) -> None:
         """Settle the finished paragraphs of a long text and go on with the rest."""
-        if len(self._text) < LONG:
+        if len(self.text) < LONG:
             return
-        for match in reversed(list(_CUT.finditer(self._text))):
-            before = self._text[: match.start()]
+        for match in reversed(list(_CUT.finditer(self.text))):
+            before = self.text[: match.start()]
             if len(_FENCE.findall(before)) % 2 == 0:
                 self._settle(before, "")
-                self._text, self._scrolled = self._text[match.end() :], 0
+                self.text, self._scrolled = self.text[match.end() :], 0
                 return
 
     def _settle(self, text: str, *more: str) -> None:

@@ -73,7 +73,8 @@ async def test_where_nothing_listens_it_says_so(closed_port):
 
 
 async def test_an_rpc_server_is_not_harmed_by_it(rpcfake):
+    """It waits for one byte more than the hello has, so nothing is answered to someone who has left."""
     fake = rpcfake()
     answer = await prove(fake.endpoint, within=0.2)
     assert isinstance(answer, Foreign)
-    assert fake.ended() == "ended 1 closed before reply" or answer.reason in ("silent", "closed")
+    assert answer.reason == "silent"

@@ -50,7 +50,9 @@ async def look(pool, targets: Targets, *ports: int, kind: Kind = Kind.RPC, **opt
 
 
 async def test_a_hostile_network_is_sorted_exactly_and_nobody_is_harmed(pool, populate):
-    there = populate("good*12", "many*2", "slow-good*2", "legacy", "too-new", "half-full", "blackhole*5", *(f"{kind}*2" for kind in FOREIGN))
+    there = populate(
+        "good*12", "many*2", "slow-good*2", "legacy", "too-new", "half-full", "blackhole*5", *(f"{kind}*2" for kind in FOREIGN)
+    )
     report = await look(pool, subnet("127.0.7.0/24"), there.port)
 
     found = {backend.endpoint.host: backend.state for backend in report.found}

@@ -9,6 +9,7 @@ import sys
 import termios
 from pathlib import Path
 
+import pexpect
 import pytest
 
 MEGABYTE = 1_000_000
@@ -189,6 +190,7 @@ def test_sigterm_restores_the_terminal_and_closes_the_session(terminal, moment: 
         shell.says("remove")
     shell.kill(signal.SIGTERM)
     shell.says("[closed keep=False]")
+    shell.expect(pexpect.EOF)
     assert termios.tcgetattr(shell.child_fd) == before
     assert shell.ends() == 143
 

@@ -195,3 +195,9 @@ async def test_no_worker_is_a_backend_error(world: World) -> None:
     heard = await world.ask()
     assert isinstance(heard.error, BackendError)
     assert world.starts == 0
+
+
+async def test_a_question_that_got_no_answer_is_remembered_for_a_retry(world: World) -> None:
+    world.faults("exit=1")
+    assert (await world.ask()).error
+    assert world.remembered == [("", False)]

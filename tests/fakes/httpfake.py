@@ -1,7 +1,7 @@
 """
 HTTP servers that a discovery meets. First line on stdout: `port N`; then each request line.
 
-    httpfake.py --as ollama|llama-server|vllm|plain|redirect|huge|deep|drip|locked|loading|liar [--host H] [--to URL]
+    httpfake.py --as ollama|llama-server|vllm|plain|redirect|huge|deep|drip|locked|loading|liar|ssh|hang-up [--host H] [--to URL]
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(302, b"", Location=self.to)
         elif self.role == "huge":
             self.reply(200, b'{"version": "' + b"9" * (8 << 20) + b'"}')
+        elif self.role in ("ssh", "hang-up"):
+            self.wfile.write(b"SSH-2.0-OpenSSH_9.2 \x1b[2J\r\n" if self.role == "ssh" else b"")
+            self.close_connection = True
         elif self.role == "deep":
             self.reply(200, b"[" * 60000)
         elif self.role == "drip":

@@ -82,7 +82,7 @@ async def test_one_that_dies_is_noticed_and_forgotten(workers: Workers, bus: Bus
     with bus.subscribe(Noticed) as notices:
         os.kill(worker.pid, signal.SIGKILL)
         notice = await anext(aiter(notices))
-    assert f"worker {worker.endpoint} ended" in notice.text
+    assert f"worker {worker.endpoint} ended unexpectedly" in notice.text
     assert "SIGKILL" in notice.text
     assert workers.all() == []
 
