@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -152,7 +153,8 @@ async def test_the_second_try_goes_without_the_worker_that_is_gone(world: World)
     world.workers[0].process.wait()
     (coordinator,) = world.coordinators.up()
     assert coordinator.child.pid
-    os.kill(coordinator.child.pid, 6)  # what the real one does when it notices, at the next request
+    os.kill(coordinator.child.pid, signal.SIGABRT)  # what the real one does when it notices, at the next request
+    assert await coordinator.child.exited(5)
     heard = await world.ask()
     assert heard.text == TEXT
     (coordinator,) = world.coordinators.up()

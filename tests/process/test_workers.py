@@ -10,7 +10,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from synaptic.process.install import Engines
 
 from synaptic.cluster.backend import Backend, State
 from synaptic.cluster.handshake import shake
@@ -18,6 +17,7 @@ from synaptic.endpoint import Endpoint
 from synaptic.environment import Environment
 from synaptic.errors import BackendError, EngineError, UsageError
 from synaptic.events import Bus, Noticed
+from synaptic.process.install import Engines
 from synaptic.process.workers import Workers
 
 pytestmark = [pytest.mark.anyio, pytest.mark.live]
