@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _NAMES = {Kind.RPC: "rpc-server", Kind.DLLAMA: "dllama worker"}  # the others name themselves
 _WIDTH = 79
+_MOST_OTHERS = 30  # lines
 
 
 @registry.command("rpc discover", group="workers")
@@ -188,12 +189,15 @@ class _Looking:
         how_long = f"{report.scanned} {'address' if report.scanned == 1 else 'addresses'} in {report.seconds:.1f} s"
         summary = self._summary(report.found)
         lines.append(summary + how_long.rjust(max(_WIDTH - len(summary), len(how_long) + 3)))
-        asides = [f"{other.endpoint}: {other.detail}" for other in report.others] + list(report.notes)
+        asides = [f"{other.endpoint}: {other.detail}" for other in report.others[:_MOST_OTHERS]] + list(report.notes)
+        if (more := len(report.others) - _MOST_OTHERS) > 0:
+            asides.append(f"{more} more answered and are no workers (--json names them)")
         return Note("\n".join(lines), self._document(report), hint="\n  ".join(asides) or None)
 
     def _summary(self, found: Sequence[Backend] = ()) -> str:
         if Kind.RPC not in self._ports.values():
-            return f"found {plural(len(found), 'server')}" if found else "no server found"
+            noun = "dllama port" if Kind.DLLAMA in self._ports.values() else "server"
+            return f"found {plural(len(found), noun)}" if found else f"no {noun} found"
         if self._added:
             return f"Added {len(self._added)} new RPC backend(s)"
         known = sum(backend.endpoint in self._known for backend in found)

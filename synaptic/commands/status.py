@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ async def status(session: Session) -> Facts:
     }
     facts: list[tuple[str, str | Cell]] = [
         ("distributed", Cell("on" if on else "off", "good" if on else "")),
-        ("model", _model(session)),
+        ("model", await asyncio.to_thread(_model, session)),
         ("workers", f"{ready} of {plural(len(workers), 'worker')} ready" if workers else "none yet; try: worker start, or: rpc add HOST"),
         ("coordinator", ", ".join(f"{each.model} {each.state}" for each in coordinators.items) or "none yet"),
     ]

@@ -83,9 +83,11 @@ class Face:
         """A spinner while work of `bus` takes long."""
         from synaptic.shell.progress import Progress
 
-        with Progress(bus, self.err, plain=self.plain) as self._progress:
-            yield
-        self._progress = None
+        try:
+            with Progress(bus, self.err, plain=self.plain) as self._progress:
+                yield
+        finally:
+            self._progress = None
 
     async def show(self, result: Result, bus: Bus) -> int:
         """The exit code. Raises SynapticError where an answer never began; CancelledError where nothing was shown yet."""
@@ -123,10 +125,16 @@ class Face:
         self.aside(" " * max(room - 1, 0) + text)
 
     def write(self, text: str) -> None:
-        """Text of the answer as it is, without a line end."""
+        """Text of the answer as it is, without a line end. Raises BrokenPipeError, or SynapticError where a disk is full."""
         self.hide_progress()
-        self.out.file.write(text)
-        self.out.file.flush()
+        try:
+            self.out.file.write(text)
+            self.out.file.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _discard(self.environment.stdout)
+            raise SynapticError(f"the answer could not be written: {error.strerror}") from error
 
     def hide_progress(self, *, muted: bool | None = None) -> None:
         if self._progress:

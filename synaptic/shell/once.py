@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from synaptic.commands.registry import Registry
+from synaptic.errors import SynapticError
 from synaptic.results import Note, Stream
 from synaptic.shell.face import Face
 from synaptic.shell.notices import Notices
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
 
 
 async def run(session: Session, registry: Registry, face: Face, words: Sequence[str], *, metrics: bool = False) -> int:
-    """Raises SynapticError. SIGINT, SIGTERM and SIGHUP cancel the command; the code is then 128 + the signal."""
-    return await until_signal(_run(session, registry, face, words, metrics))
+    """The exit code. SIGINT, SIGTERM and SIGHUP cancel the command; the code is then 128 + the signal."""
+    try:
+        return await until_signal(_run(session, registry, face, words, metrics))
+    except SynapticError as error:
+        return face.fail(error)
+    except Exception as error:  # whatever no command foresaw is told in one line here too
+        return face.crash(error)
 
 
 async def _run(session: Session, registry: Registry, face: Face, words: Sequence[str], metrics: bool) -> int:

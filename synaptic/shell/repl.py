@@ -55,6 +55,7 @@ class Repl:
         self._ended_by: signal.Signals | None = None
         self._pressed_at = float("-inf")  # the last Ctrl-C on an empty prompt
         self._prefill = ""
+        self._check: asyncio.Task[Any] | None = None  # of the workers, at the start
 
     async def run(self) -> int:
         handlers: dict[signal.Signals, Callable[[], None]] = {
@@ -91,8 +92,8 @@ class Repl:
         """One line of state. Asks the known workers and waits only for those that answer at once; scans nothing."""
         for warning in self._session.settings.warnings:
             self._face.aside(f"! {warning}", "yellow")
-        check = asyncio.create_task(self._session.know_backends().check())
-        await asyncio.wait([check], timeout=GREETING_WAITS)
+        self._check = asyncio.create_task(self._session.know_backends().check())
+        await asyncio.wait([self._check], timeout=GREETING_WAITS)
         self._face.aside(banner(self._session.snapshot()), "")
 
     async def _read(self) -> str | None:
@@ -161,8 +162,8 @@ class Repl:
 
     async def _leave(self) -> None:
         """Stop what this shell started, unless the user would rather keep it."""
-        keep = bool(self._face.wishes.leave and self._face.wishes.leave.keep)
-        if not keep and (running := self._session.running):
+        keep, self._was_between = bool(self._face.wishes.leave and self._face.wishes.leave.keep), False
+        if not (keep or self._ended_by) and (running := self._session.running):
             self._face.aside(f"stopping {plural(len(running), 'coordinator')}… (Ctrl-C to leave it running)")
         try:
             await self._interruptible(self._close(keep))

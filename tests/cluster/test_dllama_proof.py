@@ -48,7 +48,7 @@ async def test_once_begun_it_is_finished_even_when_cancelled(dllama):
     endpoint, worker = dllama("--mode", "slow")
     for number in (1, 2):
         proving = asyncio.create_task(prove(endpoint, within=5))
-        await asyncio.sleep(0)
+        assert await asyncio.to_thread(worker.stdout.readline) == "greeted\n"
         proving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await proving

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from synaptic.cluster.backend import Backend, Kind, State
+from synaptic.cluster.dllama import prove
 from synaptic.discovery.discover import Discovery
 from synaptic.discovery.identify import Identifier
 from synaptic.discovery.limits import Limits
@@ -147,7 +148,8 @@ async def test_open_dllama_ports_are_listed_and_left_alone(pool, launch):
     for _ in range(20):
         report = await look(pool, subnet("127.0.7.0/29"), *ports, kind=Kind.DLLAMA)
         assert [(backend.kind, backend.state) for backend in report.found] == [(Kind.DLLAMA, State.UNVERIFIED)] * 3
-    assert [worker.process.poll() for worker in workers] == [None] * 3
+    await asyncio.gather(*(prove(backend.endpoint) for backend in report.found))
+    assert [worker.line() for worker in workers] == ["session 1 complete"] * 3
 
 
 async def test_verify_proves_dllama_workers_and_leaves_them_alive(pool, launch):

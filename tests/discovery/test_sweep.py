@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from synaptic.cluster.dllama import prove
 from synaptic.discovery.limits import Limits, neighbours, of_this_machine
 from synaptic.discovery.sweep import IS_HALF_OPEN, Probe, Sweep, endpoint_of, in_random_order
 
@@ -52,7 +54,8 @@ def test_a_dllama_worker_survives_it(launch):
     worker = launch("dllamafake.py")
     for _ in range(20):
         assert swept([(number("127.0.0.1"), worker.port)])[1]
-    assert worker.process.poll() is None
+    asyncio.run(prove(endpoint_of((number("127.0.0.1"), worker.port))))
+    assert worker.line() == "session 1 complete"
 
 
 def test_every_address_meets_every_port_in_no_order():

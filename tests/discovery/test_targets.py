@@ -25,9 +25,10 @@ def test_this_machine_comes_first_then_its_networks_with_their_real_prefixes():
     assert areas(("eth0", "192.168.1.7/24"), LO, ("wlan0", "10.1.2.3/26")) == ["127.0.0.1", "192.168.1.0/24", "10.1.2.0/26"]
 
 
-@pytest.mark.parametrize(
-    "name", "docker0 br-1f2e veth12 virbr0 tun0 tap3 utun4 wg0 tailscale0 cni0 flannel.1 cali99 vmnet8 lxcbr0 lxdbr0 zt7 podman1".split()
-)
+VIRTUAL = "docker0 br-1f2e veth12 virbr0 tun0 tap3 utun4 wg0 tailscale0 cni0 flannel.1 cali99 vmnet8 lxcbr0 lxdbr0 zt7 podman1"
+
+
+@pytest.mark.parametrize("name", VIRTUAL.split())
 def test_containers_bridges_and_tunnels_are_left_out_and_named(name):
     targets = own_networks(interfaces(LO, ("eth0", "192.168.1.7/24"), (name, "172.17.0.1/24")))
     assert [str(area) for area in targets.areas] == ["127.0.0.1", "192.168.1.0/24"]

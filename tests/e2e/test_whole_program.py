@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ MAIN = Path(__file__).parents[2] / "main.py"
 def shell(terminal) -> Callable[..., object]:
     def start(**variables: str) -> object:
         child = terminal(str(MAIN), command=sys.executable, **variables)
-        child.says("synaptic 0.1.0 · no workers yet · try: demo, or: rpc add HOST")
+        child.says("no workers yet · try: demo, or: rpc add HOST")
         child.prompts()
         return child
 
@@ -66,16 +67,20 @@ def test_without_a_home_the_shell_works(terminal) -> None:
     assert child.ends() == 0
 
 
-def test_a_question_starts_a_coordinator_that_ends_with_the_shell(shell, llama_server: Path) -> None:
+@pytest.mark.parametrize("end", ["ctrl-d", "sigterm", "sighup"])
+def test_a_question_starts_a_coordinator_that_ends_with_the_shell(shell, llama_server: Path, end: str) -> None:
     child = shell()
     child.types("What is distributed inference?")
     child.says("→ demo · llama.cpp", "one language model on several computers", "tok/s")
     child.prompts()
     running = children(child.pid)
     assert [process.name() for process in running] == ["llama-server"]
-    child.send("\x04")
-    child.says("stopping 1 coordinator")
-    assert child.ends() == 0
+    if end == "ctrl-d":
+        child.send("\x04")
+        child.says("stopping 1 coordinator")
+    else:
+        child.kill({"sigterm": signal.SIGTERM, "sighup": signal.SIGHUP}[end])
+    assert child.ends() == {"ctrl-d": 0, "sigterm": 143, "sighup": 129}[end]
     _, alive = psutil.wait_procs(running, timeout=10)
     assert not alive
 

@@ -3,7 +3,7 @@ A distributed-llama worker, as fragile as the real one: any connection that is n
 
 First line on stdout: `port N`. Then `session N complete` for each, or `died: WHY` and exit code 1. Written from
 facts about the protocol alone, not with synaptic.dllama. --api: dllama-api instead, which dies of a connection that
-ends before its request. --mode: wrong-ack, silent, hang-up (after the hello), slow (0.3 s before each acknowledgement).
+ends before its request. --mode: wrong-ack, silent, hang-up (after the hello), slow (says `greeted`, waits 0.3 s before each acknowledgement).
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ def serve(connection: socket.socket, mode: str) -> None:
     workers, index = struct.unpack("<II", read(connection, 8))
     if (workers, index) != (1, 0):
         raise DeathError(f"hello of {workers} workers, index {index}")
+    if mode == "slow":
+        print("greeted", flush=True)
     if mode == "hang-up":
         return
     if mode == "silent":

@@ -7,6 +7,7 @@ HTTP servers that a discovery meets. First line on stdout: `port N`; then each r
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,7 +29,7 @@ class Handler(BaseHTTPRequestHandler):
     role = ""
     to = ""
 
-    def do_GET(self) -> None:  # noqa: N802 - the name http.server calls
+    def do_GET(self) -> None:
         print(self.requestline, flush=True)
         if self.role == "redirect":
             self.reply(302, b"", Location=self.to)
@@ -68,10 +69,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def handle(self) -> None:
-        try:
+        with contextlib.suppress(ConnectionError):
             super().handle()
-        except ConnectionError:
-            pass
 
 
 def main() -> None:

@@ -20,6 +20,10 @@ from collections.abc import Callable
 from rpcfake import ClosedError, Conversation, say
 
 BASE = {"style": "modern", "version": "7.0.0", "devices": 1, "free": 8 << 30, "total": 16 << 30, "slow": 0.0, "mode": "ok"}
+MODES = (
+    "silent http http-line garbage ansi rst-in-reply half-close close dribble length-29 length-0 swapped "
+    "many-devices free-over-total huge-memory zero-memory"
+)
 KINDS: dict[str, dict[str, object]] = {
     "good": {},
     "many": {"devices": 4},
@@ -28,13 +32,7 @@ KINDS: dict[str, dict[str, object]] = {
     "legacy": {"style": "legacy", "version": "2.0.0"},
     "too-new": {"version": "99.0.0"},
     "half-full": {"free": 1 << 30},
-    **{
-        mode: {"mode": mode}
-        for mode in (
-            "silent http http-line garbage ansi rst-in-reply half-close close dribble length-29 length-0 swapped "
-            "many-devices free-over-total huge-memory zero-memory"
-        ).split()
-    },
+    **{mode: {"mode": mode} for mode in MODES.split()},
     "busy": {},
     "blackhole": {},
 }
