@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _face(environment, Arguments(json="--json" in words)).fail(error)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Exception as error:
+        return _face(environment, Arguments(json="--json" in words, debug="--debug" in words)).crash(error)
 
 
 def _tell(environment: Environment, arguments: Arguments) -> int:
@@ -49,7 +51,15 @@ def _tell(environment: Environment, arguments: Arguments) -> int:
 
         load()
         text = describe(list(arguments.command)).text if arguments.command else f"{USAGE}\ncommands\n\n{overview()}"
-    environment.stdout.write(printable(text, environment.stdout.encoding) + "\n")
+    if environment.stdout is None:
+        return 0
+    try:
+        print(printable(text, environment.stdout.encoding), file=environment.stdout, flush=True)
+    except BrokenPipeError:
+        from synaptic.shell.face import CLOSED_PIPE, discard
+
+        discard(environment.stdout)
+        return CLOSED_PIPE
     return 0
 
 

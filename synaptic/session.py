@@ -56,6 +56,7 @@ class Session:
         self.environment = environment
         self.settings = settings
         self.confirm = confirm
+        self._is_closed = False
         self.is_shell = False  # what a shell starts ends with it; what one command starts may stay
         self.bus = Bus()
         self._speed: float | None = None
@@ -172,7 +173,10 @@ class Session:
         return removed
 
     async def close(self, *, keep: bool = False) -> None:
-        """Stop what this session started, coordinators before their workers; or leave it all running."""
+        """Stop what this session started, coordinators before their workers; or leave it all running. Once only."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         if "coordinators" in self.__dict__:
             if keep:
                 self.coordinators.let_go()

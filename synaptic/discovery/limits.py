@@ -11,6 +11,7 @@ AT_ONCE = 256
 LEAST = 4
 TIMEOUT = 0.5  # seconds for one connection
 UNGATED = 1022  # addresses: a /22 fits into every neighbour table
+MARGIN = 32  # neighbours: as many as come between two looks at the table
 _THRESHOLD = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
 _TABLE = Path("/proc/net/arp")
 
@@ -27,9 +28,9 @@ class Limits:
 def of_this_machine(addresses: int) -> Limits:
     """For a scan of so many addresses."""
     most = _most_neighbours()
-    at_once = max(LEAST, min(AT_ONCE, _descriptors() // 4, (most or 4 * AT_ONCE) // 4))
-    is_gated = most is not None and addresses > UNGATED
-    return Limits(at_once, neighbours_full=(lambda: neighbours() >= (most or 0) // 2) if is_gated else None)
+    at_once = max(LEAST, min(AT_ONCE, _descriptors() // 4, most // 4))
+    is_gated = addresses > UNGATED and _TABLE.exists()
+    return Limits(at_once, neighbours_full=(lambda: neighbours() >= most // 2 - MARGIN) if is_gated else None)
 
 
 def neighbours() -> int:
@@ -40,10 +41,10 @@ def neighbours() -> int:
         return 0
 
 
-def _most_neighbours() -> int | None:
-    with contextlib.suppress(OSError, ValueError):
+def _most_neighbours() -> int:
+    with contextlib.suppress(OSError, ValueError):  # a container does not see its kernel's limit
         return int(_THRESHOLD.read_text())
-    return None
+    return 1024
 
 
 def _descriptors() -> int:

@@ -24,7 +24,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 
-from synaptic.discovery.limits import LEAST, Limits
+from synaptic.discovery.limits import LEAST, MARGIN, Limits
 from synaptic.endpoint import Endpoint
 from synaptic.errors import SynapticError
 
@@ -83,7 +83,8 @@ class Sweep:
         """False: there is nothing more to launch."""
         if self._limits.neighbours_full and self._limits.neighbours_full():
             return not self._stopped.wait(_TICK)
-        for _ in range(min(_LAUNCHES, self._at_once - len(self._flying))):
+        most = MARGIN if self._limits.neighbours_full else _LAUNCHES
+        for _ in range(min(most, self._at_once - len(self._flying))):
             probe = self._postponed or next(self._probes, None)
             self._postponed = None
             if probe is None:

@@ -94,7 +94,7 @@ class Face:
         try:
             return await self._show(result)
         except BrokenPipeError:
-            _discard(self.environment.stdout)
+            discard(self.environment.stdout)
             return CLOSED_PIPE
 
     def fail(self, error: SynapticError) -> int:
@@ -133,7 +133,7 @@ class Face:
         except BrokenPipeError:
             raise
         except OSError as error:
-            _discard(self.environment.stdout)
+            discard(self.environment.stdout)
             raise SynapticError(f"the answer could not be written: {error.strerror}") from error
 
     def hide_progress(self, *, muted: bool | None = None) -> None:
@@ -238,8 +238,8 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
     return printable(error.object[error.start : error.end], "ascii"), error.end
 
 
-def _discard(stream: TextIO | None) -> None:
-    """What is still buffered for a closed pipe goes nowhere, also at the interpreter's exit."""
+def discard(stream: TextIO | None) -> None:
+    """What is still buffered for a closed pipe goes nowhere, also not at the interpreter's exit."""
     with contextlib.suppress(OSError, ValueError):
         if stream:
             nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -109,3 +110,30 @@ def test_another_machine_is_found_and_not_disturbed(discover_in):
     }
     (network,) = [network for network in done.json["networks"] if network["network"] == "10.77.0.0/26"]
     assert (network["hosts"], network["up"], network["silent"]) == (62, 4, 58)
+
+
+SILENT = """
+    ip link set lo up; ip link add lan0 type veth peer name lan1
+    ip address add 10.77.0.1/20 dev lan0; ip link set lan0 up; ip link set lan1 up"""
+GATED = """
+from synaptic.discovery.sweep import *
+from synaptic.discovery.targets import *
+from synaptic.discovery.limits import *
+targets = named_networks(Subnets.parse("10.77.0.0/20"), [])
+most = []
+def progressed(done):
+    most.append(neighbours())
+    if done > 450:
+        sweep.stop()
+sweep = Sweep(in_random_order(numbers(targets.areas), [50052]), of_this_machine(targets.size), print, progressed)
+sweep.run()
+print(max(most))
+"""
+
+
+def test_a_large_silent_network_leaves_half_of_the_table_of_neighbours_free(own_home):
+    command = [*ENTER, "sh", "-ec", f'{SILENT}\nexec "$@"', "sh", sys.executable, "-c", GATED]
+    environment = os.environ | {"SYNAPTIC_TEST_NAMESPACE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=FAKES.parents[1], env=environment, check=False)
+    assert done.stderr == ""
+    assert 400 < int(done.stdout) <= 512

@@ -3,7 +3,8 @@ A distributed-llama worker, as fragile as the real one: any connection that is n
 
 First line on stdout: `port N`. Then `session N complete` for each, or `died: WHY` and exit code 1. Written from
 facts about the protocol alone, not with synaptic.dllama. --api: dllama-api instead, which dies of a connection that
-ends before its request. --mode: wrong-ack, silent, hang-up (after the hello), slow (says `greeted`, waits 0.3 s before each acknowledgement).
+ends before its request. --mode: wrong-ack, silent, hang-up (after the hello), slow (says `greeted`, then waits 0.3 s
+before each acknowledgement).
 """
 
 from __future__ import annotations
