@@ -32,7 +32,7 @@ async def distributed(session: Session, switch: Annotated[str, Choice(*_WORDS)])
     workers = await session.know_backends().check()
     ready = [worker for worker in workers if worker.is_ready]
     if not workers:
-        raise BackendError("no workers are known", hint="try: worker start --count 2, or: rpc add HOST")
+        raise BackendError("no workers are known", hint="try: rpc discover, or: worker start --count 2")
     if not ready:
         reasons = "; ".join(f"{worker.endpoint} {worker.detail or worker.state.value}" for worker in workers[:3])
         raise BackendError(f"no worker is ready: {reasons}", hint="try: rpc check")

@@ -166,7 +166,7 @@ async def _ollama(session: Session) -> list[Check]:
 async def _workers(session: Session) -> list[Check]:
     checked = await session.know_backends().check()
     if not checked:
-        return [Check("!", "workers", "none known", "worker start --count 2, or: rpc add HOST")]
+        return [Check("!", "workers", "none known", "rpc discover, or: worker start --count 2")]
     checks: list[Check] = []
     for worker in checked:
         if worker.is_ready:

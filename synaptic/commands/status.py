@@ -40,7 +40,7 @@ async def status(session: Session) -> Facts:
     facts: list[tuple[str, str | Cell]] = [
         ("distributed", Cell("on" if on else "off", "good" if on else "")),
         ("model", await asyncio.to_thread(_model, session)),
-        ("workers", f"{ready} of {plural(len(workers), 'worker')} ready" if workers else "none yet; try: worker start, or: rpc add HOST"),
+        ("workers", f"{ready} of {plural(len(workers), 'worker')} ready" if workers else "none yet; try: rpc discover, or: worker start"),
         ("coordinator", ", ".join(f"{each.model} {each.state}" for each in coordinators.items) or "none yet"),
     ]
     tables: list[tuple[str, Rows[Any]]] = []

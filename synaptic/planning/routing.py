@@ -50,4 +50,4 @@ def _reasons(workers: Sequence[Backend]) -> str:
 
 
 def _way_out(workers: Sequence[Backend]) -> str:
-    return "try: rpc check, or: distributed off" if workers else "try: worker start --count 2, or: rpc add HOST, or: distributed off"
+    return "try: rpc check, or: distributed off" if workers else "try: rpc discover, or: worker start --count 2, or: distributed off"
