@@ -21,12 +21,10 @@ usage: synaptic [flags] [COMMAND …]        without a command: the shell
   -d, --distributed               the original's distributed mode
   --enable-distributed-inference  spread models over the workers (saved)
   --rpc-backend HOST[:PORT]       use this worker too (repeatable, saved)
-  --add-node URL                  use this Ollama node too (saved)
-  --discover CIDR                 look for Ollama nodes there first
-  --load-config FILE              read Ollama nodes from this file
+  --discover CIDR                 look for Ollama nodes and other servers there first
   --metrics                       print the numbers of the answer as JSON after it
   --interactive                   go on to the shell after -i or a command
-  -w, --workers N; --dask; --dask-scheduler ADDR
+  -w, --workers N; --dask; --dask-scheduler ADDR; --add-node URL; --load-config FILE
                                   accepted, and without effect here
 
   --json                          one JSON document on stdout

@@ -98,9 +98,10 @@ async def _prepare(session: Session, face: Face, arguments: Arguments) -> int:
         face.talk("--dask: tasks are spread without Dask here; nothing to set up")
     if arguments.workers:
         face.talk("--workers has no effect: every ready worker takes part")
-    asked = [("nodes", "add", url) for url in arguments.add_node]
-    asked += [("nodes", "load", arguments.load_config)] if arguments.load_config else []
-    asked += [("nodes", "discover", arguments.discover)] if arguments.discover else []
+    for flag, named in (("--add-node", arguments.add_node), ("--load-config", arguments.load_config)):
+        if named:
+            face.talk(f"{flag} has no effect yet: models run on llama.cpp here, not on Ollama nodes")
+    asked = [("nodes", "discover", arguments.discover)] if arguments.discover else []
     for words in asked:
         if code := await _once(session, face, list(words)):
             return code

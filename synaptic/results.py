@@ -86,10 +86,14 @@ class Facts:
 
 @dataclasses.dataclass(frozen=True)
 class Lines:
-    """Text that keeps coming until it ends or the user has seen enough. JSON: `{key: [line, …]}`."""
+    """Text that keeps coming until it ends or the user has seen enough. JSON: `{key: [line, …]}`.
+
+    With `after`, the lines tell live what the note sums up at the end, and JSON is the note's document.
+    """
 
     key: str
     lines: AsyncIterator[str]
+    after: Callable[[], Note] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -58,19 +58,20 @@ async def _show_document(face: Face, stream: Stream) -> int:
 async def show_lines(face: Face, lines: Lines) -> int:
     """The user ends lines that never end."""
     seen: list[Json] = []
+    is_list = face.as_json and lines.after is None
     try:
         async with _closing(lines.lines):
             async for line in lines.lines:
-                if face.as_json:
+                if is_list:
                     seen.append(line)
-                else:
+                elif not face.as_json:
                     face.write(visible(line) + "\n")
     except asyncio.CancelledError:
         return INTERRUPTED
     finally:
-        if face.as_json:
+        if is_list:
             face.document({lines.key: seen})
-    return 0
+    return face.show_at_once(lines.after()) if lines.after else 0
 
 
 async def show_watch(face: Face, watch: Watch) -> int:

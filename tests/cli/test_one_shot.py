@@ -160,3 +160,9 @@ def test_a_read_only_settings_file_is_named(run, own_home: Path) -> None:
 
 def test_the_demo_model_is_shipped() -> None:
     assert DEMO.stat().st_size < 4 * 1024 * 1024
+
+
+def test_flags_without_effect_say_so_and_stop_nothing(run) -> None:
+    done = run("--dask", "-w", "3", "--add-node", "http://127.0.0.1:11434", "--load-config", "nodes.json", "rpc", "list")
+    assert done.code == 0
+    assert [line.split()[0] for line in done.err.splitlines()[:4]] == ["--dask:", "--workers", "--add-node", "--load-config"]

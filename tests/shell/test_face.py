@@ -161,6 +161,20 @@ async def test_lines_are_shown_as_they_come(shown) -> None:
     assert json.loads(document.out.getvalue()) == {"lines": ["one", "two\x1b[2J"]}
 
 
+async def test_lines_with_a_sum_are_told_live_and_are_one_document(shown) -> None:
+    async def lines() -> AsyncIterator[str]:
+        yield "found a"
+
+    def summed_up() -> Note:
+        return Note("1 found", {"found": ["a"]})
+
+    pipe, document = shown(), shown(as_json=True)
+    assert await pipe.face.show(Lines("found", lines(), summed_up), Bus()) == 0
+    assert pipe.out.getvalue() == "found a\n1 found\n"
+    await document.face.show(Lines("found", lines(), summed_up), Bus())
+    assert json.loads(document.out.getvalue()) == {"found": ["a"]}
+
+
 async def test_watching_where_nothing_can_be_repainted_asks_once(shown) -> None:
     asked: list[int] = []
 
