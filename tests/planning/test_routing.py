@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from synaptic.models.catalog import Model
 
 from synaptic.cluster.backend import Backend, Device, Kind, State
 from synaptic.endpoint import Endpoint
 from synaptic.errors import BackendError, EngineError
+from synaptic.models.catalog import Model
 from synaptic.planning.routing import choose
 
 GIB = 1024**3

@@ -13,8 +13,6 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import DEMO, Worker
-from synaptic.models.catalog import Catalog, Model
-from synaptic.process.install import Engines
 
 from synaptic.cluster.backend import State as Health
 from synaptic.cluster.pool import Pool
@@ -22,10 +20,12 @@ from synaptic.endpoint import Endpoint
 from synaptic.environment import Environment
 from synaptic.errors import EngineError
 from synaptic.events import Bus, ChildChanged, ModelPlaced, WorkProgressed
+from synaptic.models.catalog import Catalog, Model
 from synaptic.planning.plan import Plan
 from synaptic.process.child import Patience, State
 from synaptic.process.coordinator import answers, command_line
 from synaptic.process.coordinators import Coordinators
+from synaptic.process.install import Engines
 from synaptic.process.placement import HERE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.live]

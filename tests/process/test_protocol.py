@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from synaptic.process.install import Engines
 
 from synaptic.cluster.protocol import Version
 from synaptic.environment import Environment
+from synaptic.process.install import Engines
 from synaptic.process.protocol import PINNED, LocalProtocol
 
 pytestmark = pytest.mark.anyio
