@@ -83,8 +83,8 @@ async def stop(session: Session, model: Annotated[str | None, Complete(coordinat
 
 
 @registry.command("coordinator restart", group="models")
-async def restart(session: Session, model: Annotated[str, Complete(coordinators)]) -> Note:
-    """Stop the coordinator of a model and start it again on the workers that are ready now."""
+async def restart(session: Session, model: Annotated[str | None, Complete(coordinators)] = None) -> Note:
+    """Stop the coordinator of a model, or the newest one, and start it again on the workers that are ready now."""
     name = session.coordinators.of(model).plan.model.name
     await session.coordinators.stop(name)
     return await start(session, name)
@@ -108,8 +108,11 @@ def rows(session: Session) -> Rows[CoordinatorRecord]:
 
 def placement_lines(shares: tuple[Share, ...]) -> list[str]:
     """One sentence per holder: how many layers and bytes."""
-    return [
-        f"{share.endpoint}: {plural(share.layers, 'layer')}, {gib(share.model_bytes)} of weights, {gib(share.kv_bytes)} of KV cache"
-        for share in shares
-        if share.model_bytes
-    ]
+    return [_holding(share) for share in shares if share.model_bytes]
+
+
+def _holding(share: Share) -> str:
+    parts = [plural(share.layers, "layer")] if share.layers else []
+    parts += [f"{gib(share.model_bytes)} of weights"]
+    parts += [f"{gib(share.kv_bytes)} of KV cache"] if share.kv_bytes else []
+    return f"{share.endpoint}: {', '.join(parts)}"

@@ -38,12 +38,14 @@ class Coordinators:
     def up(self) -> list[Coordinator]:
         return [coordinator for coordinator in self.all() if coordinator.child.pid]
 
-    def of(self, model: str) -> Coordinator:
-        """The coordinator of a model. Raises EngineError when there is none."""
-        if model in self._by_model:
-            return self._by_model[model]
+    def of(self, model: str | None) -> Coordinator:
+        """The coordinator of a model; of None, the newest. Raises EngineError when there is none."""
+        name = next(reversed(self._by_model), None) if model is None else model
+        if name in self._by_model:
+            return self._by_model[name]
         known = ", ".join(self._by_model)
-        raise EngineError(f"no coordinator runs {model}", hint=f"there are: {known}" if known else f"try: coordinator start {model}")
+        hint = f"there are: {known}" if known else f"try: coordinator start {name or 'MODEL'}"
+        raise EngineError(f"no coordinator runs {name}" if name else "no coordinator runs", hint=hint)
 
     async def ensure(self, plan: Plan) -> Coordinator:
         """The coordinator for exactly this plan, ready. Another one on the same model or workers is stopped first."""
