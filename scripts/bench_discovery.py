@@ -64,9 +64,8 @@ def main() -> None:
             nmap = nmap_seconds(network, port)
         harmed, expected = told.count("closed before reply"), sum(kind in WORKERS for kind in there)
         verdict = "" if ours <= allowed and report == expected and not harmed else "  missed"
-        print(
-            f"{what:20}{ours:7.2f}s{allowed:8.1f}s{plain:8.2f}s{plain / ours:6.1f}x{nmap:8.2f}s{nmap / ours:6.1f}x  {f'{report} of {expected}':9}{harmed:3}{verdict}"
-        )
+        times = f"{ours:7.2f}s{allowed:8.1f}s{plain:8.2f}s{plain / ours:6.1f}x{nmap:8.2f}s{nmap / ours:6.1f}x"
+        print(f"{what:20}{times}  {f'{report} of {expected}':9}{harmed:3}{verdict}")
         most = max(most, memory)
     print(f"\nmemory: at most {most >> 10} MiB")
 
