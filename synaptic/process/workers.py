@@ -2,28 +2,32 @@
 rpc-servers on this machine.
 
 A worker outlives the command that started it: it is written into the ledger, and any later session lists it, uses it
-and stops it. While the session that started it lives, its log and its end are watched.
+and stops it. While the session that started it lives it is supervised: one that dies is started again on its port.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import errno
+import random
 import signal
 import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 
 from synaptic.endpoint import RPC_PORT, Endpoint
-from synaptic.errors import BackendError, EngineError, UsageError
+from synaptic.errors import BackendError, EngineError, SynapticError, UsageError
 from synaptic.events import Bus, Noticed
 from synaptic.process.child import Child, Patience, State
 from synaptic.process.install import Engines
 from synaptic.process.ledger import Entry, Ledger, identity, wait_gone
 from synaptic.process.llama_log import explain
+from synaptic.process.restart import delay
 from synaptic.process.spawn import Spec
 from synaptic.process.variables import inherited
 
@@ -48,6 +52,8 @@ class Workers:
         self._variables = variables
         self._children: dict[Endpoint, Child] = {}
         self._staying: set[Endpoint] = set()
+        self._starts: dict[Endpoint, list[float]] = {}
+        self._revivals: dict[Endpoint, asyncio.Task[None]] = {}
 
     def all(self) -> list[LocalWorker]:
         """Those that live, whoever started them."""
@@ -81,14 +87,17 @@ class Workers:
     async def stop(self, endpoints: list[Endpoint] | None = None) -> list[Endpoint]:
         """Stop these, or all; the ones that ran. Raises BackendError for one that is not ours to stop."""
         living = {entry.endpoint: entry for entry in self._ledger.entries()}
+        stoppable = sorted({*living, *self._children})
         for endpoint in endpoints or ():
-            if endpoint not in living:
+            if endpoint not in stoppable:
                 raise BackendError(f"{endpoint} is no worker that was started here", hint="try: worker list")
-        chosen = [living[endpoint] for endpoint in endpoints] if endpoints is not None else list(living.values())
-        await asyncio.gather(*(self._stop_one(entry) for entry in chosen))
-        return [entry.endpoint for entry in chosen]
+        chosen = stoppable if endpoints is None else endpoints
+        await asyncio.gather(*(self._stop_one(endpoint, living.get(endpoint)) for endpoint in chosen))
+        return chosen
 
     def let_go(self) -> None:
+        for revival in self._revivals.values():
+            revival.cancel()
         for child in self._children.values():
             child.let_go()
 
@@ -106,28 +115,49 @@ class Workers:
         )
         await child.ensure_ready()
         self._children[endpoint] = child
-        pid = child.pid
+        return self._written_down(endpoint, child)
+
+    def _written_down(self, endpoint: Endpoint, child: Child) -> LocalWorker:
+        pid, log = child.pid, child.spec.log
         started = identity(pid) if pid else None
         if pid is None or started is None:
             raise EngineError(f"worker {endpoint} ended at once", hint=f"its log: {log}", details=tuple(child.last_words))
         self._ledger.write(Entry(pid, started, endpoint, log, "llama.cpp"))
+        self._starts.setdefault(endpoint, []).append(time.monotonic())
         return LocalWorker(endpoint, "llama.cpp", pid, log)
 
-    async def _stop_one(self, entry: Entry) -> None:
-        if child := self._children.pop(entry.endpoint, None):
+    async def _stop_one(self, endpoint: Endpoint, entry: Entry | None) -> None:
+        if revival := self._revivals.pop(endpoint, None):
+            revival.cancel()
+        if child := self._children.pop(endpoint, None):
             await child.stop()
-        else:
+        elif entry:
             for number in (signal.SIGTERM, signal.SIGKILL):
                 entry.signal(number)
                 if await asyncio.to_thread(wait_gone, entry, 3.0):
                     break
-        self._ledger.erase(entry.endpoint)
+        self._ledger.erase(endpoint)
+        self._starts.pop(endpoint, None)
 
     def _changed(self, endpoint: Endpoint, state: State) -> None:
-        if state is State.FAILED and endpoint in self._children:
-            child = self._children.pop(endpoint)
-            self._ledger.erase(endpoint)
-            self._bus.publish(Noticed(text=f"worker {endpoint} {child.cause}", attention=True))
+        if state is not State.FAILED or endpoint not in self._children:
+            return
+        child = self._children[endpoint]
+        self._ledger.erase(endpoint)
+        wait = delay(self._starts.get(endpoint, ()), time.monotonic(), random.uniform(0.5, 1.5))
+        what_next = "it stays down; try: worker start" if wait is None else f"starting it again in {wait:.0f} s"
+        self._bus.publish(Noticed(text=f"worker {endpoint} {child.cause}; {what_next}", attention=True))
+        if wait is None:
+            self._children.pop(endpoint)
+        else:
+            self._revivals[endpoint] = asyncio.create_task(self._revive(endpoint, child, wait))
+
+    async def _revive(self, endpoint: Endpoint, child: Child, wait: float) -> None:
+        await asyncio.sleep(wait)
+        with contextlib.suppress(SynapticError):  # `_changed` has heard of it
+            await child.ensure_ready()
+            self._written_down(endpoint, child)
+            self._bus.publish(Noticed(text=f"worker {endpoint} is back"))
 
 
 def free_port(host: str, first: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -77,13 +78,27 @@ async def test_only_those_that_shall_not_stay_end_with_the_session(workers: Work
     assert workers.all() == [staying]
 
 
-async def test_one_that_dies_is_noticed_and_forgotten(workers: Workers, bus: Bus, free_port: int) -> None:
+async def test_one_that_dies_is_started_again_on_its_port(workers: Workers, bus: Bus, free_port: int) -> None:
+    (worker,) = await workers.start(1, port=free_port)
+    with bus.subscribe(Noticed) as notices:
+        told = aiter(notices)
+        os.kill(worker.pid, signal.SIGKILL)
+        notice = await anext(told)
+        assert f"worker {worker.endpoint} ended unexpectedly (SIGKILL); starting it again in" in notice.text
+        assert workers.all() == []
+        assert (await asyncio.wait_for(anext(told), 10)).text == f"worker {worker.endpoint} is back"
+    (again,) = workers.all()
+    assert (again.endpoint, again.pid == worker.pid) == (worker.endpoint, False)
+    assert await is_idle(again.endpoint)
+
+
+async def test_one_that_waits_to_be_started_again_can_be_stopped(workers: Workers, bus: Bus, free_port: int) -> None:
     (worker,) = await workers.start(1, port=free_port)
     with bus.subscribe(Noticed) as notices:
         os.kill(worker.pid, signal.SIGKILL)
-        notice = await anext(aiter(notices))
-    assert f"worker {worker.endpoint} ended unexpectedly" in notice.text
-    assert "SIGKILL" in notice.text
+        await anext(aiter(notices))
+    assert await workers.stop([worker.endpoint]) == [worker.endpoint]
+    await asyncio.sleep(1.6)  # longer than the first wait can be
     assert workers.all() == []
 
 
