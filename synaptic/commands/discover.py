@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from synaptic.discovery.targets import Subnets, Targets, named_networks, own_net
 from synaptic.endpoint import Endpoint
 from synaptic.errors import UsageError
 from synaptic.events import Noticed
-from synaptic.results import Note, gib, plural, to_json
+from synaptic.results import Lines, Note, gib, plural, to_json
 
 if TYPE_CHECKING:
     from synaptic.discovery.report import Report
@@ -34,7 +34,7 @@ async def rpc_discover(
     port: int | None = None,
     timeout: float = WITHIN,
     all_interfaces: bool = False,
-) -> Note:
+) -> Lines | Note:
     """Find rpc-server workers on this machine's networks, and use those that are free.
 
     Looks at port 50052 without any server noticing, then asks only what is open; a busy worker is not disturbed. What is
@@ -58,7 +58,7 @@ async def dllama_discover(
     verify: bool = False,
     timeout: float = WITHIN,
     all_interfaces: bool = False,
-) -> Note:
+) -> Lines | Note:
     """Find open ports of distributed-llama workers: 9999, 9998 and 9990.
 
     Such a worker ends when a connection to it breaks off, so an open port is reported and not touched. --verify holds a complete,
@@ -83,7 +83,7 @@ async def nodes_discover(
     port: int | None = None,
     timeout: float = WITHIN,
     all_interfaces: bool = False,
-) -> Note:
+) -> Lines | Note:
     """Find Ollama, llama-server, vLLM and other OpenAI-compatible servers: ports 11434, 8000 and 8080.
 
         nodes discover
@@ -103,7 +103,7 @@ async def discover(
     subnet: Subnets | None = None,
     timeout: float = WITHIN,
     all_interfaces: bool = False,
-) -> Note:
+) -> Lines | Note:
     """Find every kind of worker and server in one go; rpc-servers that are free are used.
 
         discover
@@ -136,21 +136,32 @@ class _Looking:
         self._unsaved: list[Endpoint] = []
         self._added: list[Endpoint] = []
         self._saving = asyncio.Lock()
+        self._told: asyncio.Queue[str | None] = asyncio.Queue()
+        self._report: Report | None = None
 
-    async def run(self, subnet: Subnets | None, *, all_interfaces: bool) -> Note:
+    async def run(self, subnet: Subnets | None, *, all_interfaces: bool) -> Lines | Note:
         from synaptic.discovery.interfaces import read_interfaces
 
         interfaces = await asyncio.to_thread(read_interfaces)
         targets = named_networks(subnet, interfaces) if subnet else own_networks(interfaces, all_interfaces=all_interfaces)
         if targets.question and not await self._session.confirm(targets.question):
             return Note("looked nowhere")
+        return Lines("found", self._lines(targets, is_named=subnet is not None), self._note)
+
+    async def _lines(self, targets: Targets, *, is_named: bool) -> AsyncGenerator[str, None]:
+        """One per find, as it is made. Cut off, what was found is kept and told."""
+        looking = asyncio.create_task(self._look(targets, is_named=is_named))
+        looking.add_done_callback(lambda _: self._told.put_nowait(None))
         try:
-            return self._note(await self._look(targets, is_named=subnet is not None))
-        except asyncio.CancelledError:
+            while (line := await self._told.get()) is not None:
+                yield line
+            self._report = await looking
+        finally:
+            looking.cancel()
+            await asyncio.wait([looking])
             await self._save()
-            if self._added:
+            if self._report is None and self._added:
                 self._session.bus.publish(Noticed(text=f"{self._summary()}: {', '.join(map(str, self._added))}"))
-            raise
 
     async def _look(self, targets: Targets, *, is_named: bool) -> Report:
         from synaptic.discovery.discover import Discovery
@@ -171,6 +182,7 @@ class _Looking:
 
     async def _keep(self, backend: Backend) -> None:
         self._seen += 1
+        self._told.put_nowait(f"  Found: {_describe(backend)}{self._remark(backend)}")
         if backend.kind is Kind.RPC and backend.state is State.IDLE and backend.endpoint not in self._known:
             self._unsaved.append(backend.endpoint)
             await self._save()
@@ -184,15 +196,16 @@ class _Looking:
                 self._unsaved = self._unsaved[len(chosen) :]
                 self._added += chosen
 
-    def _note(self, report: Report) -> Note:
-        lines = [f"  Found: {_describe(backend)}{self._remark(backend)}" for backend in report.found]
+    def _note(self) -> Note:
+        report = self._report
+        assert report
         how_long = f"{report.scanned} {'address' if report.scanned == 1 else 'addresses'} in {report.seconds:.1f} s"
         summary = self._summary(report.found)
-        lines.append(summary + how_long.rjust(max(_WIDTH - len(summary), len(how_long) + 3)))
+        line = summary + how_long.rjust(max(_WIDTH - len(summary), len(how_long) + 3))
         asides = [f"{other.endpoint}: {other.detail}" for other in report.others[:_MOST_OTHERS]] + list(report.notes)
         if (more := len(report.others) - _MOST_OTHERS) > 0:
             asides.append(f"{more} more answered and are no workers (--json names them)")
-        return Note("\n".join(lines), self._document(report), hint="\n  ".join(asides) or None)
+        return Note(line, self._document(report), hint="\n  ".join(asides) or None)
 
     def _summary(self, found: Sequence[Backend] = ()) -> str:
         if Kind.RPC not in self._ports.values():

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
+from synaptic.commands.discover import rpc_discover
 from synaptic.commands.grammar import Choice
 from synaptic.commands.registry import registry
 from synaptic.errors import BackendError
-from synaptic.results import Note, plural
+from synaptic.events import Noticed
+from synaptic.results import Lines, Note, plural
 
 if TYPE_CHECKING:
+    from synaptic.cluster.backend import Backend
     from synaptic.session import Session
 
 _WORDS = ("on", "off", "task", "model", "both")
@@ -29,7 +32,7 @@ async def distributed(session: Session, switch: Annotated[str, Choice(*_WORDS)])
     if switch in ("off", "task"):
         await session.save(distributed_inference_enabled=False)
         return Note("distributed off · models run on this machine", {"distributed": False, "ready": 0})
-    workers = await session.know_backends().check()
+    workers = await session.know_backends().check() or await _look_for_some(session)
     ready = [worker for worker in workers if worker.is_ready]
     if not workers:
         raise BackendError("no workers are known", hint="try: rpc discover, or: worker start --count 2")
@@ -39,3 +42,16 @@ async def distributed(session: Session, switch: Annotated[str, Choice(*_WORDS)])
     await session.save(distributed_inference_enabled=True)
     text = f"distributed on · {plural(len(ready), 'worker')} ready. Large models start a coordinator when first asked."
     return Note(text, {"distributed": True, "ready": len(ready)})
+
+
+async def _look_for_some(session: Session) -> list[Backend]:
+    """Discovery, if the user wants it: nothing is scanned unasked."""
+    from synaptic.session import cannot_ask
+
+    if session.confirm is cannot_ask or not await session.confirm("no workers are known. look for some on this machine's networks?"):
+        return []
+    looking = await rpc_discover(session)
+    if isinstance(looking, Lines):
+        async for line in looking.lines:
+            session.bus.publish(Noticed(text=line))
+    return await session.know_backends().check()

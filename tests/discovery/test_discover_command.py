@@ -15,7 +15,7 @@ from synaptic.commands import load
 from synaptic.environment import Environment
 from synaptic.errors import UsageError
 from synaptic.events import Noticed, SettingChanged, WorkProgressed
-from synaptic.results import Note
+from synaptic.results import Lines, Note
 from synaptic.session import Session
 from synaptic.settings import Settings
 
@@ -32,9 +32,15 @@ def make_session(home: Path) -> Session:
 
 
 async def run(session: Session, line: str) -> Note:
+    """What the command tells, live and at the end, as one note."""
     result = await load().parse_line(line).run(session)
-    assert isinstance(result, Note)
-    return result
+    if isinstance(result, Note):
+        return result
+    assert isinstance(result, Lines)
+    assert result.after
+    told = [each async for each in result.lines]
+    note = result.after()
+    return Note("\n".join([*told, note.text]), note.data, hint=note.hint)
 
 
 def test_the_json_is_what_scripts_rely_on(discover, populate, own_home):
@@ -70,7 +76,7 @@ def test_the_text_says_found_and_added(discover, populate, own_home):
     words = ("rpc", "discover", "--subnet", "127.0.7.0/28", "--port", str(there.port))
     done = discover(*words)
     *found, summary = done.out.splitlines()
-    assert [line.split(" · ")[:2] for line in found] == [
+    assert sorted(line.split(" · ")[:2] for line in found) == [
         [f"  Found: 127.0.7.{last}:{there.port}   rpc-server 7.0.0", "8 GiB"] for last in (1, 2)
     ]
     assert re.fullmatch(r"Added 2 new RPC backend\(s\) +14 addresses in \d\.\d s", summary)
