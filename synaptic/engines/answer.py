@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 
 from synaptic.cluster.pool import Pool
-from synaptic.engines.engine import Chunk, Message, Request
+from synaptic.engines.engine import Chunk, Message, Request, StalledError
 from synaptic.engines.openai import OpenAI, tail
 from synaptic.errors import EngineError
 from synaptic.events import Bus, GenerationFinished, GenerationProgressed, GenerationStarted, RouteChosen
@@ -28,6 +28,7 @@ from synaptic.settings import Values
 
 DEMO = "demo"
 DEATH_NOTICED_WITHIN = 2.0  # seconds between a broken stream and the coordinator's exit
+PROMPT_PATIENCE = 10  # times the patience between tokens: a long prompt is read before the first one
 TELL_EVERY = 0.25  # seconds between two progress events of one answer
 
 
@@ -119,7 +120,13 @@ class Reply:
     async def _generate(self, coordinator: Coordinator) -> AsyncGenerator[str, None]:
         values = self._answering.values()
         assert coordinator.url
-        engine = OpenAI(coordinator.url, model=self.route.plan.model.name, key=coordinator.key, stall_seconds=values.stall_seconds)
+        engine = OpenAI(
+            coordinator.url,
+            model=self.route.plan.model.name,
+            key=coordinator.key,
+            stall_seconds=values.stall_seconds,
+            first_token_seconds=values.stall_seconds * PROMPT_PATIENCE,
+        )
         temperature = self.route.plan.model.temperature if values.temperature is None else values.temperature
         request = Request(self._messages, self.route.plan.model.name, temperature, values.seed, values.max_tokens)
         coordinator.generating += 1
@@ -157,6 +164,10 @@ class Reply:
 
     async def _explained(self, error: EngineError, coordinator: Coordinator | None) -> EngineError:
         """The engine's own error, or the death behind it with the name of the lost worker."""
+        if coordinator and isinstance(error, StalledError):
+            with self._answering.bus.work(f"stopping {self.route.plan.model.name}, which says nothing any more"):
+                await coordinator.stop()  # only then can its workers be asked which of them is frozen
+            return EngineError(f"{error}; its coordinator was stopped", hint="try: retry")
         if coordinator is None or not await coordinator.child.exited(DEATH_NOTICED_WITHIN) or coordinator.state is not State.FAILED:
             return error
         lost = await self._answering.lost_workers(self.route)

@@ -6,6 +6,12 @@ import dataclasses
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
+from synaptic.errors import EngineError
+
+
+class StalledError(EngineError):
+    """The engine is there but says nothing any more; llama-server's own health stays green through it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Message:

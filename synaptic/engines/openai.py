@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import aiohttp
 
 from synaptic.engines.chunks import Answer
-from synaptic.engines.engine import Chunk, Request, Timings, Usage
+from synaptic.engines.engine import Chunk, Request, StalledError, Timings, Usage
 from synaptic.engines.refusal import RESTART, refusal
 from synaptic.errors import EngineError
 from synaptic.results import plural
@@ -196,8 +196,8 @@ def _names(body: bytes) -> tuple[str, ...]:
         return ()
 
 
-def _stalled(seconds: float) -> EngineError:
-    return EngineError(f"no token for {seconds:g} s: a worker may be frozen or overloaded", hint=RESTART)
+def _stalled(seconds: float) -> StalledError:
+    return StalledError(f"no token for {seconds:g} s: a worker may be frozen or overloaded", hint=RESTART)
 
 
 def _cut() -> EngineError:

@@ -174,6 +174,8 @@ async def test_a_stalled_stream_is_given_up(world: World) -> None:
     assert heard.outcome
     assert "no token for 1 s" in str(heard.outcome.error)
     assert heard.text
+    assert world.coordinators.up() == [], "its workers are free to be asked which of them is frozen"
+    assert (await world.ask()).text == TEXT
 
 
 async def test_leaving_in_the_middle_frees_the_coordinator(world: World) -> None:
