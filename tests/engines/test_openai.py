@@ -194,7 +194,7 @@ async def test_nobody_there_is_said_with_the_way_out(free_port: int) -> None:
 
 async def test_a_coordinator_that_dies_of_the_question_does_not_answer(fakellama) -> None:
     heard = await hear(engine(fakellama("lose_worker=0")))
-    assert "nothing answers at" in str(heard.error)
+    assert str(heard.error).startswith(("nothing answers at", "the answer ended early"))  # as far as its headers came
     assert heard.text == ""
 
 
