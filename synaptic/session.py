@@ -22,12 +22,15 @@ from synaptic.settings import Settings
 
 if TYPE_CHECKING:
     from synaptic.cluster.pool import Pool
+    from synaptic.discovery.presence import Presence
+    from synaptic.discovery.rounds import Rounds
     from synaptic.engines.answer import Answering
     from synaptic.engines.conversation import Conversation
     from synaptic.models.catalog import Catalog
     from synaptic.process.child import Patience
     from synaptic.process.coordinators import Coordinators
     from synaptic.process.install import Engines
+    from synaptic.process.protocol import LocalProtocol
     from synaptic.process.workers import Workers
 
 T = TypeVar("T")
@@ -79,14 +82,23 @@ class Session:
         from synaptic.cluster.backend import Backend
         from synaptic.cluster.handshake import Foreign, Version, shake
         from synaptic.cluster.pool import Pool
-        from synaptic.process.protocol import LocalProtocol
-
-        protocol = LocalProtocol(self.engines, self.environment.cache_dir, self.environment.variables)
 
         async def shake_as_we_speak(endpoint: Endpoint, *, within: float, speaks: Version | None) -> Backend | Foreign:
-            return await shake(endpoint, within=within, speaks=await protocol())
+            return await shake(endpoint, within=within, speaks=await self.protocol())
 
         return Pool(self.bus, shake=shake_as_we_speak)
+
+    @cached_property
+    def protocol(self) -> LocalProtocol:
+        from synaptic.process.protocol import LocalProtocol
+
+        return LocalProtocol(self.engines, self.environment.cache_dir, self.environment.variables)
+
+    @cached_property
+    def rounds(self) -> Rounds:
+        from synaptic.discovery.rounds import rounds
+
+        return rounds(self.pool)
 
     @cached_property
     def workers(self) -> Workers:
@@ -96,6 +108,12 @@ class Session:
         return Workers(
             self.engines, self.bus, state=state / "workers" if state else None, logs=self.logs, variables=self.environment.variables
         )
+
+    @cached_property
+    def presence(self) -> Presence:
+        from synaptic.discovery.presence import Presence
+
+        return Presence(self.bus)
 
     @cached_property
     def coordinators(self) -> Coordinators:
@@ -133,6 +151,7 @@ class Session:
         for worker in self.workers.all():
             sources.setdefault(worker.endpoint, "local")
         self.pool.set_known(sources.items())
+        self._announce_soon()
         return self.pool
 
     def knows_model(self, name: str) -> bool:
@@ -177,6 +196,8 @@ class Session:
         if self._is_closed:
             return
         self._is_closed = True
+        if "rounds" in self.__dict__:
+            await self.rounds.stop()
         if "coordinators" in self.__dict__:
             if keep:
                 self.coordinators.let_go()
@@ -196,6 +217,12 @@ class Session:
             for sentence in self.settings.warnings[told:]:
                 self.bus.publish(Noticed(text=sentence, attention=True))
 
+    def _announce_soon(self) -> None:
+        """What one command starts outlives it unsupervised: only a shell announces."""
+        if "presence" in self.__dict__ or (self.is_shell and self.settings.now.announce):
+            told = self.workers.all() if self.settings.now.announce else []
+            self.presence.want([worker.endpoint for worker in told])
+
     def _tuning(self) -> tuple[Patience, int | None]:
         from synaptic.process.child import Patience
 
@@ -204,3 +231,5 @@ class Session:
     def _hear(self, event: Event) -> None:
         if isinstance(event, GenerationProgressed | GenerationFinished):
             self._speed = event.tokens_per_second or self._speed
+        if isinstance(event, SettingChanged) and event.key == "announce":
+            self._announce_soon()

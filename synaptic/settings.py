@@ -65,6 +65,7 @@ class Values:
     system_prompt: str | None = None
     stall_seconds: float = 60.0  # a stream without a token for so long is given up
     start_seconds: float = 60.0  # a coordinator that shows no progress for so long is given up
+    announce: bool = False  # a shell tells the link of this machine's workers that others can reach, by zeroconf
 
 
 @dataclasses.dataclass(frozen=True)

@@ -201,4 +201,5 @@ KINDS: dict[str, Kind] = {
     "system_prompt": _WORDING,
     "stall_seconds": _number(0.1, 86400),
     "start_seconds": _number(0.1, 86400),
+    "announce": _ON_OFF,
 }

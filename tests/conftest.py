@@ -18,6 +18,10 @@ sys.path.insert(0, str(HERE / "guard"))
 import sitecustomize  # noqa: E402, F401 - the guard, also in this process
 
 REPOSITORY = HERE.parent
+OUTSIDE = (  # what the user's environment must not decide
+    *("LLAMA_RPC_BACKENDS", "OLLAMA_HOST", "OLLAMA_MODELS", "NO_COLOR", "CONSUL_HTTP_ADDR", "CONSUL_HTTP_TOKEN", "CONSUL_CACERT"),
+    *("XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"),
+)
 DEMO = REPOSITORY / "config" / "demo" / "demo-q4_0.gguf"
 
 
@@ -33,7 +37,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("SYNAPTICLLAMAS_HOME", str(home))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(HERE / "guard"), str(REPOSITORY))))
-    for name in ("LLAMA_RPC_BACKENDS", "OLLAMA_HOST", "OLLAMA_MODELS", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "NO_COLOR"):
+    for name in OUTSIDE:
         monkeypatch.delenv(name, raising=False)
     return home
 

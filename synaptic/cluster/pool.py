@@ -68,6 +68,8 @@ class Pool:
         self._records: dict[Endpoint, Record] = {}
         self._holders: dict[Endpoint, str] = {}
         self._silences: dict[Endpoint, _Silence] = {}
+        self._rests: dict[Endpoint, float] = {}  # left out until then: they come and go
+        self._doubts: dict[Endpoint, str] = {}  # held, and their ports do not answer: why
         self._asking: dict[Endpoint, asyncio.Task[Backend | Foreign]] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -107,6 +109,8 @@ class Pool:
         for endpoint in endpoints:
             self._answers.pop(endpoint, None)
             self._records.pop(endpoint, None)
+            self._rests.pop(endpoint, None)
+            self._doubts.pop(endpoint, None)
 
     def holder(self, endpoint: Endpoint) -> str | None:
         return self._holders.get(endpoint)
@@ -121,11 +125,32 @@ class Pool:
         self._settle_known(wanted)
 
     def release(self, owner: str) -> None:
-        """What the owner held is again what its last handshake proved."""
+        """What the owner held is again what its last handshake proved; what was lost meanwhile is unreachable."""
         freed = [endpoint for endpoint, holder in self._holders.items() if holder == owner]
         for endpoint in freed:
             del self._holders[endpoint]
+            if (doubt := self._doubts.pop(endpoint, None)) and (answer := self._answers.get(endpoint)):
+                self._answers[endpoint] = _unreachable(answer, doubt)
         self._settle_known(freed)
+
+    def witness(self, endpoint: Endpoint, *, is_open: bool, detail: str = "", rest: float = 0.0) -> None:
+        """
+        What looking at its port without a word tells of a known worker.
+
+        Not open: it is unreachable (a held one stays held, its health is lost), and left out for `rest` seconds. Open: it may be asked.
+        """
+        answer = self._answers.get(endpoint)
+        if answer is None:
+            return
+        if is_open:
+            self._rests.pop(endpoint, None)
+            self._doubts.pop(endpoint, None)
+        elif endpoint in self._holders:
+            self._doubts[endpoint] = detail
+        else:
+            self._rests[endpoint] = self._clock() + rest
+            answer = _unreachable(answer, detail)
+        self._settle(answer)
 
     async def check(self, endpoints: Iterable[Endpoint] | None = None, *, within: float = WITHIN) -> list[Backend]:
         """Ask these, or all known ones, in parallel. Those not known are answered for, but not added."""
@@ -135,7 +160,9 @@ class Pool:
     async def ask(self, endpoint: Endpoint, *, within: float = WITHIN) -> Backend | Foreign:
         """Shake hands with what lives at `endpoint`, known or not, if that can do no harm now; else say what we know."""
         if owner := self._holders.get(endpoint):
-            return _in_use(self._answers.get(endpoint) or Backend(endpoint, Kind.RPC, State.UNVERIFIED), owner)
+            return _in_use(self._answers.get(endpoint) or Backend(endpoint, Kind.RPC, State.UNVERIFIED), owner, self._doubts.get(endpoint))
+        if (left := self._rests.get(endpoint, 0.0) - self._clock()) > 0:
+            return dataclasses.replace(self._answers[endpoint], detail=f"{self._answers[endpoint].detail}; left out for {left:.0f} s")
         if (silence := self._silences.get(endpoint)) and (left := silence.until - self._clock()) > 0:
             return dataclasses.replace(silence.answer, detail=f"{silence.answer.detail}; not asked again for {left:.0f} s")
         task = self._asking.get(endpoint)
@@ -160,6 +187,7 @@ class Pool:
         if endpoint in self._holders:  # taken while we asked: the silence we met is our own coordinator's
             return
         self._silences.pop(endpoint, None)
+        self._rests.pop(endpoint, None)
         if answer.state is State.BUSY:
             self._silences[endpoint] = _Silence(self._clock() + REST_SECONDS, answer)
         if before := self._answers.get(endpoint):
@@ -175,17 +203,23 @@ class Pool:
         """The one place where a record changes; says so when its state does."""
         endpoint, now = answer.endpoint, self._wall()
         owner, before = self._holders.get(endpoint), self._records.get(endpoint)
-        shown = _in_use(answer, owner) if owner else answer
+        doubt = self._doubts.get(endpoint)
+        shown = _in_use(answer, owner, doubt) if owner else answer
         last_seen = now if is_news and answer.state in _ANSWERED else before.last_seen if before else None
         since = before.since if before and before.state is shown.state else now
         self._answers[endpoint] = answer
-        self._records[endpoint] = _record(shown, last_seen, since)
-        if shown.state is not (before.state if before else State.UNVERIFIED):
+        self._records[endpoint] = record = _record(shown, last_seen, since, is_doubted=doubt is not None)
+        was = (before.state, before.health) if before else (State.UNVERIFIED, "unknown")
+        if shown.state is not was[0] or (owner and record.health != was[1]):
             self._bus.publish(BackendChecked(endpoint=endpoint, kind=shown.kind.value, state=shown.state.value, detail=shown.detail))
 
 
-def _in_use(answer: Backend, owner: str) -> Backend:
-    return dataclasses.replace(answer, state=State.IN_USE, detail=f"in use by {owner}")
+def _in_use(answer: Backend, owner: str, doubt: str | None) -> Backend:
+    return dataclasses.replace(answer, state=State.IN_USE, detail=f"in use by {owner}{f', but {doubt}' if doubt else ''}")
+
+
+def _unreachable(answer: Backend, why: str) -> Backend:
+    return dataclasses.replace(answer, state=State.UNREACHABLE, latency_ms=None, detail=why)
 
 
 def _as_backend(answer: Backend | Foreign) -> Backend:
@@ -200,7 +234,7 @@ def _proven(answer: Backend, before: Backend) -> tuple[str | None, tuple[Device,
     return (answer.version, answer.devices) if answer.state in _ANSWERED else (before.version, before.devices)
 
 
-def _record(shown: Backend, last_seen: float | None, since: float) -> Record:
+def _record(shown: Backend, last_seen: float | None, since: float, *, is_doubted: bool) -> Record:
     return Record(
         shown.endpoint,
         shown.kind,
@@ -210,7 +244,7 @@ def _record(shown: Backend, last_seen: float | None, since: float) -> Record:
         shown.latency_ms,
         shown.source,
         shown.detail,
-        health=_health(shown.state, last_seen),
+        health="lost" if is_doubted else _health(shown.state, last_seen),
         last_seen=last_seen,
         since=since,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncGenerator, Sequence
 from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
@@ -11,13 +12,14 @@ from typing import TYPE_CHECKING
 from synaptic.cluster.backend import Backend, Kind, State
 from synaptic.commands.registry import registry
 from synaptic.discovery.ports import AMBIGUOUS, PORTS, WITHIN
-from synaptic.discovery.targets import Subnets, Targets, named_networks, own_networks
+from synaptic.discovery.targets import Interface, Subnets, Targets, named_networks, own_networks
 from synaptic.endpoint import Endpoint
 from synaptic.errors import UsageError
 from synaptic.events import Noticed
 from synaptic.results import Lines, Note, gib, plural, to_json
 
 if TYPE_CHECKING:
+    from synaptic.discovery.hints import Hints
     from synaptic.discovery.report import Report
     from synaptic.session import Session
 
@@ -39,6 +41,7 @@ async def rpc_discover(
 
     Looks at port 50052 without any server noticing, then asks only what is open; a busy worker is not disturbed. What is
     found is saved at once. --subnet names other networks (several with commas); public and large ones are asked about first.
+    With CONSUL_HTTP_ADDR set, the workers that Consul lists as healthy are looked at too.
 
         rpc discover
         rpc discover --subnet 192.168.1.0/24 --port 50053
@@ -138,11 +141,12 @@ class _Looking:
         self._saving = asyncio.Lock()
         self._told: asyncio.Queue[str | None] = asyncio.Queue()
         self._report: Report | None = None
+        self._interfaces: list[Interface] = []
 
     async def run(self, subnet: Subnets | None, *, all_interfaces: bool) -> Lines | Note:
         from synaptic.discovery.interfaces import read_interfaces
 
-        interfaces = await asyncio.to_thread(read_interfaces)
+        interfaces = self._interfaces = await asyncio.to_thread(read_interfaces)
         targets = named_networks(subnet, interfaces) if subnet else own_networks(interfaces, all_interfaces=all_interfaces)
         if targets.question and not await self._session.confirm(targets.question):
             return Note("looked nowhere")
@@ -165,17 +169,29 @@ class _Looking:
 
     async def _look(self, targets: Targets, *, is_named: bool) -> Report:
         from synaptic.discovery.discover import Discovery
+        from synaptic.discovery.hearsay import Hearsay
         from synaptic.discovery.identify import Identifier
 
-        known = [each for each in self._known if Kind.RPC in self._ports.values() and (not is_named or _is_in(targets, each))]
         identifier = Identifier(self._pool, verify=self._verify, within=self._timeout)
         with self._session.bus.work(self._what()) as work:
 
             def progressed(done: int) -> None:
                 work.update(self._what(), done=done, total=targets.size, unit="addresses")
 
-            discovery = Discovery(targets, self._ports, identifier.identify, known=known, found=self._keep, progressed=progressed)
-            return await discovery.run()
+            heard = await self._hear(targets)
+            hearsay = Hearsay(heard.found, self._known, identifier.identify)
+            known = [*self._known, *hearsay.endpoints] if Kind.RPC in self._ports.values() else hearsay.endpoints
+            known = [each for each in known if not is_named or _is_in(targets, each)]
+            discovery = Discovery(targets, self._ports, hearsay.identify, known=known, found=self._keep, progressed=progressed)
+            report = await discovery.run()
+            return dataclasses.replace(report, notes=report.notes + heard.notes)
+
+    async def _hear(self, targets: Targets) -> Hints:
+        from synaptic.discovery.hints import hints
+        from synaptic.discovery.mdns import spoken_on
+
+        near = spoken_on(targets, self._interfaces)
+        return await hints(self._session.environment.variables, frozenset(self._ports.values()), near)
 
     def _what(self) -> str:
         return f"looking around · {self._seen} found"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 from synaptic.commands.complete import backends, configured
@@ -82,7 +84,7 @@ async def list_(session: Session, *, watch: bool = False) -> Rows[Record] | Watc
     """
     if watch:
         return Watch(lambda: check(session), seconds=2.0)
-    return rows(session, await session.know_backends().check())
+    return await _compared(session, await session.know_backends().check())
 
 
 @registry.command("rpc check", group="workers")
@@ -99,10 +101,8 @@ async def check(session: Session, *endpoint: Annotated[Endpoint, AnyNumber(), Co
     if unknown:
         raise BackendError(f"unknown worker: {', '.join(map(str, unknown))}", hint=f"try: rpc add {unknown[0]}")
     checked = await pool.check(endpoint or None, within=timeout)
-    table = rows(session, checked)
-    return Rows(
-        table.key, table.items, table.columns, table.empty, exit_code=0 if not checked or any(each.is_ready for each in checked) else 3
-    )
+    table = await _compared(session, checked)
+    return dataclasses.replace(table, exit_code=0 if not checked or any(each.is_ready for each in checked) else 3)
 
 
 def rows(session: Session, chosen: list[Backend]) -> Rows[Record]:
@@ -119,8 +119,32 @@ def rows(session: Session, chosen: list[Backend]) -> Rows[Record]:
             "source": lambda record: record.source,
             "detail": lambda record: Cell(record.detail, "dim"),
         },
-        empty="no workers yet. try: worker start --count 2, or: rpc add HOST",
+        empty="no workers yet. try: worker start --count 2, or: rpc discover",
     )
+
+
+async def _compared(session: Session, chosen: list[Backend]) -> Rows[Record]:
+    """With what only shows side by side: one machine under two addresses, protocols that differ."""
+    table = rows(session, chosen)
+    twins = await session.rounds.twins()
+    items = [_beside(record, twins.get(record.endpoint)) for record in table.items]
+    versions = {str(record.endpoint): record.version for record in items if record.version}
+    here = str(await session.protocol()) if versions else ""
+    return dataclasses.replace(table, items=items, summary=differences(versions, here))
+
+
+def differences(versions: Mapping[str, str], here: str) -> str | None:
+    """None when every worker speaks the protocol of the engine here. `versions`: by endpoint."""
+    if set(versions.values()) <= {here}:
+        return None
+    by_version = {version: [name for name, each in versions.items() if each == version] for version in sorted(set(versions.values()))}
+    spoken = [f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''} {v}" for v, names in by_version.items()]
+    return f"protocols differ: here {here}, {', '.join(spoken)}; use one release of llama.cpp everywhere: engine install llama.cpp"
+
+
+def _beside(record: Record, twin: Endpoint | None) -> Record:
+    said = f"{record.detail}; " if record.detail else ""
+    return dataclasses.replace(record, detail=f"{said}same machine and port as {twin}") if twin else record
 
 
 def _describe(backend: Backend) -> str:

@@ -95,6 +95,7 @@ class Repl:
         self._check = asyncio.create_task(self._session.know_backends().check())
         await asyncio.wait([self._check], timeout=GREETING_WAITS)
         self._face.aside(banner(self._session.snapshot()), "")
+        self._session.rounds.start()
 
     async def _read(self) -> str | None:
         """The next line; None: the user leaves."""

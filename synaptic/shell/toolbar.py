@@ -30,7 +30,7 @@ def toolbar(now: Snapshot, encoding: str | None = "utf-8") -> StyleAndTextTuples
 
 def banner(now: Snapshot) -> str:
     if not now.known:
-        return f"synaptic {__version__} · no workers yet · try: demo, or: rpc add HOST"
+        return f"synaptic {__version__} · no workers yet · try: demo, or: rpc discover"
     ready = plural(now.ready, "worker") if now.ready == now.known else f"{now.ready} of {plural(now.known, 'worker')}"
     return f"synaptic {__version__} · {ready} ready · distributed {_on(now)} · type help, or just ask"
 

@@ -282,3 +282,41 @@ async def test_real_sockets_work_the_same(rpcfake, closed_port):
     pool.add([fake.endpoint, closed_port], "flag")
     assert [(b.state, len(b.devices)) for b in await pool.check()] == [(State.IDLE, 3), (State.UNREACHABLE, 0)]
     assert fake.ended() == "ended 1 complete"
+
+
+async def test_a_port_that_closed_makes_a_worker_unreachable_and_it_keeps_what_it_proved(world):
+    world.says(A, State.IDLE)
+    world.pool.add([A], "file")
+    await world.pool.check()
+    world.pool.witness(A, is_open=False, detail="refused")
+    world.pool.witness(B, is_open=False, detail="refused")  # not known: nothing to say
+    record = world.pool.record(A)
+    assert (record.state, record.health, record.detail, record.version) == (State.UNREACHABLE, "lost", "refused", "7.0.0")
+    assert world.heard == [(A, "idle"), (A, "unreachable")]
+    assert world.pool.record(B) is None
+
+
+async def test_one_that_comes_and_goes_is_not_asked_until_its_time_is_over_or_it_is_needed(world):
+    world.says(A, State.IDLE)
+    world.pool.add([A], "file")
+    await world.pool.check()
+    world.pool.witness(A, is_open=False, detail="refused", rest=30)
+    world.steady += 10
+    (answer,) = await world.pool.check()
+    assert (answer.state, answer.detail, len(world.asked)) == (State.UNREACHABLE, "refused; left out for 20 s", 1)
+    world.pool.witness(A, is_open=True)
+    assert (await world.pool.check())[0].is_ready
+
+
+async def test_a_held_one_whose_port_closed_stays_held_and_is_unreachable_once_released(world):
+    world.says(A, State.IDLE)
+    world.pool.add([A], "file")
+    await world.pool.check()
+    world.pool.hold([A], "demo")
+    world.pool.witness(A, is_open=False, detail="refused")
+    record = world.pool.record(A)
+    assert (record.state, record.health, record.detail) == (State.IN_USE, "lost", "in use by demo, but refused")
+    assert world.heard == [(A, "idle"), (A, "in-use"), (A, "in-use")]
+    world.pool.release("demo")
+    record = world.pool.record(A)
+    assert (record.state, record.health, record.detail) == (State.UNREACHABLE, "lost", "refused")

@@ -19,7 +19,7 @@ MAIN = Path(__file__).parents[2] / "main.py"
 def shell(terminal) -> Callable[..., object]:
     def start(**variables: str) -> object:
         child = terminal(str(MAIN), command=sys.executable, **variables)
-        child.says("no workers yet · try: demo, or: rpc add HOST")
+        child.says("no workers yet · try: demo, or: rpc discover")
         child.prompts()
         return child
 

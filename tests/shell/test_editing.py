@@ -185,6 +185,6 @@ def test_the_toolbar_can_be_written_in_ascii() -> None:
 
 
 def test_the_banner() -> None:
-    assert banner(snapshot(known=0)).endswith(" · no workers yet · try: demo, or: rpc add HOST")
+    assert banner(snapshot(known=0)).endswith(" · no workers yet · try: demo, or: rpc discover")
     assert banner(snapshot()).endswith(" · 2 of 3 workers ready · distributed on · type help, or just ask")
     assert banner(snapshot(known=2)).endswith(" · 2 workers ready · distributed on · type help, or just ask")

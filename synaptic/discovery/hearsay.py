@@ -1,0 +1,43 @@
+"""Hints in a look around: what each endpoint is asked as, and which source its find is told with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable
+from itertools import chain
+
+from synaptic.cluster.backend import Backend, Kind
+from synaptic.cluster.handshake import Foreign
+from synaptic.discovery.discover import Identify
+from synaptic.discovery.hints import Hint
+from synaptic.discovery.ports import PORTS
+from synaptic.discovery.sources import merge
+from synaptic.discovery.sweep import IS_HALF_OPEN
+from synaptic.endpoint import Endpoint
+
+
+class Hearsay:
+    """`known` are configured, and asked as what they are. `identify` is that of Discovery, with our claims put in."""
+
+    def __init__(self, hints: Iterable[Hint], known: Collection[Endpoint], identify: Identify) -> None:
+        told = [hint for hint in hints if IS_HALF_OPEN or _kind(hint) is not Kind.DLLAMA]
+        self._sources = merge(chain(((each, "static") for each in known), ((hint.endpoint, hint.source) for hint in told)))
+        best = sorted(told, key=lambda hint: hint.source != self._sources[hint.endpoint])
+        self._kinds = {hint.endpoint: _kind(hint) for hint in reversed(best) if hint.endpoint not in known}
+        self._identify = identify
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """Those nobody configured, the best source first."""
+        return [endpoint for endpoint in self._sources if endpoint in self._kinds]
+
+    async def identify(self, endpoint: Endpoint, kind: Kind) -> Backend | Foreign:
+        answer = await self._identify(endpoint, self._kinds.get(endpoint, kind))
+        if isinstance(answer, Backend) and endpoint in self._kinds:
+            return dataclasses.replace(answer, source=self._sources[endpoint])
+        return answer
+
+
+def _kind(hint: Hint) -> Kind:
+    """A dllama worker ends when it is asked as anything else, so its ports are left alone whatever is claimed."""
+    return Kind.DLLAMA if hint.endpoint.port in PORTS[Kind.DLLAMA] else hint.kind
