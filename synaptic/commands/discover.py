@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,8 @@ from synaptic.events import Noticed
 from synaptic.results import Lines, Note, gib, plural, to_json
 
 if TYPE_CHECKING:
-    from synaptic.discovery.hints import Hints
+    from synaptic.cluster.handshake import Foreign
+    from synaptic.discovery.hearsay import Hearsay
     from synaptic.discovery.report import Report
     from synaptic.session import Session
 
@@ -169,29 +170,43 @@ class _Looking:
 
     async def _look(self, targets: Targets, *, is_named: bool) -> Report:
         from synaptic.discovery.discover import Discovery
-        from synaptic.discovery.hearsay import Hearsay
-        from synaptic.discovery.identify import Identifier
 
-        identifier = Identifier(self._pool, verify=self._verify, within=self._timeout)
+        def chosen(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+            return [each for each in endpoints if not is_named or _is_in(targets, each)]
+
+        async def identify(endpoint: Endpoint, kind: Kind) -> Backend | Foreign:
+            """Not before we have heard: a dllama worker ends when it is asked as anything else."""
+            return await (await hearing)[0].identify(endpoint, kind)
+
+        async def heard() -> list[Endpoint]:
+            return chosen((await hearing)[0].endpoints)
+
         with self._session.bus.work(self._what()) as work:
 
             def progressed(done: int) -> None:
                 work.update(self._what(), done=done, total=targets.size, unit="addresses")
 
-            heard = await self._hear(targets)
-            hearsay = Hearsay(heard.found, self._known, identifier.identify)
-            known = [*self._known, *hearsay.endpoints] if Kind.RPC in self._ports.values() else hearsay.endpoints
-            known = [each for each in known if not is_named or _is_in(targets, each)]
-            discovery = Discovery(targets, self._ports, hearsay.identify, known=known, found=self._keep, progressed=progressed)
-            report = await discovery.run()
-            return dataclasses.replace(report, notes=report.notes + heard.notes)
+            hearing = asyncio.create_task(self._hear(targets))
+            known = chosen(self._known) if Kind.RPC in self._ports.values() else []
+            look = Discovery(targets, self._ports, identify, known=known, heard=heard, found=self._keep, progressed=progressed)
+            try:
+                report = await look.run()
+                return dataclasses.replace(report, notes=report.notes + (await hearing)[1])
+            finally:
+                hearing.cancel()
+                await asyncio.wait([hearing])
 
-    async def _hear(self, targets: Targets) -> Hints:
+    async def _hear(self, targets: Targets) -> tuple[Hearsay, tuple[str, ...]]:
+        """What Consul and zeroconf tell, while the sweep runs; and a sentence for each that could not be asked."""
+        from synaptic.discovery.hearsay import Hearsay
         from synaptic.discovery.hints import hints
+        from synaptic.discovery.identify import Identifier
         from synaptic.discovery.mdns import spoken_on
 
         near = spoken_on(targets, self._interfaces)
-        return await hints(self._session.environment.variables, frozenset(self._ports.values()), near)
+        told = await hints(self._session.environment.variables, frozenset(self._ports.values()), near)
+        identifier = Identifier(self._pool, verify=self._verify, within=self._timeout)
+        return Hearsay(told.found, self._known, identifier.identify), told.notes
 
     def _what(self) -> str:
         return f"looking around · {self._seen} found"

@@ -33,8 +33,15 @@ async def _nobody(found: Backend) -> None:
     pass
 
 
+async def _nothing() -> Sequence[Endpoint]:
+    return ()
+
+
 class Discovery:
-    """One use. `found` hears of each find as it is made; `progressed` of how many of `total` addresses are done."""
+    """One use. `found` hears of each find as it is made; `progressed` of how many of `total` addresses are done.
+
+    `heard` is what others tell of in the meantime: asked last, if the sweep did not come by.
+    """
 
     def __init__(
         self,
@@ -43,6 +50,7 @@ class Discovery:
         identify: Identify,
         *,
         known: Sequence[Endpoint] = (),
+        heard: Callable[[], Awaitable[Sequence[Endpoint]]] = _nothing,
         limits: Limits | None = None,
         found: Callable[[Backend], Awaitable[None]] = _nobody,
         progressed: Callable[[int], None] = lambda done: None,
@@ -51,11 +59,13 @@ class Discovery:
         self._ports = ports if IS_HALF_OPEN else {port: kind for port, kind in ports.items() if kind is not Kind.DLLAMA}
         self._identify = identify
         self._known = dict.fromkeys(_probes_of(known))
+        self._heard = heard
         self._limits = limits or of_this_machine(targets.size)
         self._tell_found = found
         self._tell_progress = progressed
         self._queue: asyncio.Queue[Probe | None] = asyncio.Queue()
         self._opened: set[int] = set()
+        self._queued: set[Probe] = set()
         self._found: list[Backend] = []
         self._others: list[Foreign] = []
 
@@ -66,7 +76,7 @@ class Discovery:
         began = time.monotonic()
         askers = [asyncio.create_task(self._ask()) for _ in range(min(ASKERS, self._limits.at_once))]
         try:
-            sweeps = [await self._sweep_own(), await self._sweep_others()]
+            sweeps = [await self._sweep_own(), await self._sweep_others(), await self._sweep_heard()]
             for _ in askers:
                 self._queue.put_nowait(None)
             await asyncio.gather(*askers)
@@ -88,7 +98,7 @@ class Discovery:
             self._opened.add(probe[0])
             if probe in self._known or probe[1] not in first:
                 first.setdefault(probe[1], probe)
-                self._queue.put_nowait(probe)
+                self._enqueue(probe)
             else:
                 self._others.append(Foreign(endpoint_of(probe), "duplicate", f"this machine too, as {endpoint_of(first[probe[1]])}"))
         return sweep
@@ -102,17 +112,25 @@ class Discovery:
         progressed = _in_loop(lambda done: self._tell_progress(min(done // each, total)))
         return await _swept(Sweep(probes, self._limits, _in_loop(self._hear), progressed))
 
+    async def _sweep_heard(self) -> Sweep:
+        others = [probe for probe in dict.fromkeys(_probes_of(await self._heard())) if probe not in self._queued]
+        return await _swept(Sweep(iter(others), self._limits, _in_loop(self._hear)))
+
     @property
     def _own(self) -> list[int]:
         return [int(address) for address in self._targets.own if self._targets.contains(address)]
 
     def _hear(self, probe: Probe) -> None:
         self._opened.add(probe[0])
+        self._enqueue(probe)
+
+    def _enqueue(self, probe: Probe) -> None:
+        self._queued.add(probe)
         self._queue.put_nowait(probe)
 
     async def _ask(self) -> None:
         while probe := await self._queue.get():
-            kind = Kind.RPC if probe in self._known else self._ports[probe[1]]
+            kind = Kind.RPC if probe in self._known else self._ports.get(probe[1], Kind.RPC)
             answer = await self._identify(endpoint_of(probe), kind)
             if isinstance(answer, Foreign):
                 self._others.append(answer)

@@ -34,7 +34,7 @@ TYPES = {
     "_llama-head._tcp.local.": Kind.OPENAI,
     "_vllm-node._tcp.local.": Kind.OPENAI,
 }
-WITHIN = 0.6  # seconds: who is there answers in half of that; the sweep waits for it
+WITHIN = 0.8  # seconds, while the sweep runs: who is there answers in half of that
 MOST_SERVICES = 256
 _MOST_PAIRS = 64
 _MOST_NAMED = 4  # in one note
