@@ -7,6 +7,7 @@ Rooms are opened at their door: a service is imported and made when it is first 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
@@ -196,17 +197,23 @@ class Session:
         if self._is_closed:
             return
         self._is_closed = True
-        if "rounds" in self.__dict__:
-            await self.rounds.stop()
-        if "coordinators" in self.__dict__:
-            if keep:
-                self.coordinators.let_go()
-            else:
-                await self.coordinators.stop()
-        if "workers" in self.__dict__:
-            if not keep:
-                await self.workers.stop(self.workers.ending_with_us())
-            self.workers.let_go()
+        opened = self.__dict__
+        async with contextlib.AsyncExitStack() as last_first:  # every step is taken, whatever happens in another
+            if "workers" in opened:
+                last_first.push_async_callback(self._end_workers, keep=keep)
+            if "coordinators" in opened and keep:
+                last_first.callback(self.coordinators.let_go)
+            elif "coordinators" in opened:
+                last_first.push_async_callback(self.coordinators.stop)
+            if "presence" in opened:
+                last_first.push_async_callback(self.presence.close)
+            if "rounds" in opened:
+                last_first.push_async_callback(self.rounds.stop)
+
+    async def _end_workers(self, *, keep: bool) -> None:
+        if not keep:
+            await self.workers.stop(self.workers.ending_with_us())
+        self.workers.let_go()
 
     async def _change(self, change: Callable[[], T]) -> T:
         """Run a save beside the loop; what it warns of is told at once."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+from program import Done, run_main
 
 from synaptic.cluster.pool import Pool, Version
 from synaptic.discovery.limits import Limits
@@ -19,7 +19,6 @@ from synaptic.endpoint import Endpoint
 from synaptic.events import Bus
 
 FAKES = Path(__file__).parents[1] / "fakes"
-MAIN = Path(__file__).parents[2] / "main.py"
 QUICK = Limits(at_once=256, timeout=0.3)
 
 
@@ -100,33 +99,7 @@ def pool() -> Pool:
     return Pool(Bus(), speaks=Version(7, 0, 0))
 
 
-@dataclasses.dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, object]:
-        return json.loads(self.out)
-
-
 @pytest.fixture
 def discover(own_home: Path) -> Callable[..., Done]:
     """Runs the whole program; `within` are the words of a command that runs it in another world."""
-
-    def start(*words: str, within: tuple[str, ...] = (), **variables: str) -> Done:
-        done = subprocess.run(
-            [*within, sys.executable, str(MAIN), *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=50,
-            env=os.environ | variables,
-            cwd=own_home,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Done(done.returncode, done.stdout, done.stderr)
-
-    return start
+    return partial(run_main, cwd=own_home)
