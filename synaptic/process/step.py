@@ -60,7 +60,7 @@ class Steps:
         words: collections.deque[str] = collections.deque(maxlen=LAST_WORDS)
         rest = b""
         with self.log.open("ab") as log:
-            while piece := await asyncio.wait_for(process.stdout.read(65536), self._quiet):
+            while piece := await self._more(process.stdout):
                 log.write(piece)
                 log.flush()
                 *lines, rest = (rest + piece).replace(b"\r", b"\n").split(b"\n")
@@ -68,6 +68,10 @@ class Steps:
                     _take(line, words, hear)
         _take(rest, words, hear)
         return words
+
+    async def _more(self, output: asyncio.StreamReader) -> bytes:
+        async with asyncio.timeout(self._quiet):  # not wait_for: before Python 3.12 it loses a cancellation that comes with the data
+            return await output.read(65536)
 
     def _failure(self, message: str, details: tuple[str, ...]) -> EngineError:
         return EngineError(message, hint=f"the whole log: {self.log}", details=details)
@@ -95,7 +99,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         if process.returncode is None:
             _signal(process, signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), GRACE)
+                async with asyncio.timeout(GRACE):
+                    await process.wait()
     finally:
         _signal(process, signal.SIGKILL)
 
