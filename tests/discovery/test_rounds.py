@@ -189,8 +189,9 @@ async def test_one_that_flaps_is_left_out_for_longer_and_longer_and_says_so(worl
         ready += world.now - before if was is State.IDLE else 0
     assert 0 < ready < 0.25 * (world.now - began)
     assert world.state(B) == (State.IDLE, "ready")
-    while world.state(A)[0] is State.IDLE:
-        await world.pass_by(0.1)
+    for was in (State.UNREACHABLE, State.IDLE):  # until it is lost anew
+        while world.state(A)[0] is was:
+            await world.pass_by(0.1)
     (answer,) = await world.pool.check([A])
     assert answer.detail.startswith("it comes and goes; ")
     assert "left out for" in answer.detail

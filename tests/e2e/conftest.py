@@ -88,14 +88,14 @@ class Window:
     def types(self, *keys: str) -> None:
         self._tmux("send-keys", *keys)
 
-    def shows(self, *texts: str) -> str:
-        """The screen, as soon as all `texts` are on it."""
+    def shows(self, *texts: str, without: str | None = None) -> str:
+        """The screen, as soon as all `texts` are on it and `without` is not."""
         from time import monotonic
 
         until = monotonic() + 20
         while True:
             screen = self._tmux("capture-pane", "-p")
-            if all(text in screen for text in texts):
+            if all(text in screen for text in texts) and not (without and without in screen):
                 return screen
             if monotonic() > until:
                 pytest.fail(f"expected {texts} on:\n{screen}", pytrace=False)

@@ -27,6 +27,7 @@ def test_a_line_of_the_history_is_suggested_in_grey(window) -> None:
     shell.types("what is a worker", "Enter")
     shell.shows("16 characters")
     shell.types("C-l")
+    shell.shows("synaptic>", without="16 characters")
     shell.types("what")
     shell.shows("synaptic> what is a worker")
     shell.types("Right", "Enter")
