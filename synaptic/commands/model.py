@@ -11,8 +11,8 @@ from synaptic.commands.registry import registry
 from synaptic.results import Cell, Facts, Note, Rows, gib, plural, to_json
 
 if TYPE_CHECKING:
-    from synaptic.models.catalog import Model
     from synaptic.models.gguf_header import Header
+    from synaptic.models.model import Model
     from synaptic.session import Session
 
 
@@ -35,7 +35,7 @@ async def list_(session: Session) -> Rows[Model]:
             "size": lambda model: gib(model.bytes),
             "params": lambda model: short(model.parameters),
             "quant": lambda model: model.quantization,
-            "source": lambda model: Cell("shipped" if model.source == "shipped" else str(model.path.parent), "dim"),
+            "source": lambda model: Cell(str(model.path.parent) if model.path and model.source != "shipped" else model.source, "dim"),
         },
         empty="no models here. try: config set models_dirs <folder>",
         data={"chosen": chosen, "unreadable": survey.unreadable},

@@ -18,31 +18,13 @@ from synaptic.errors import EngineError
 from synaptic.models.folders import gguf_files
 from synaptic.models.gguf_header import Header
 from synaptic.models.gguf_source import refusal
+from synaptic.models.model import Model, file_of
 from synaptic.models.split import name_of, read_whole
 from synaptic.terminal import one_line
 
 DEMO = "demo"
 RECENT = 2.0  # seconds for which completion trusts the last walk through the folders
 GGUF_ENGINES = ("llama.cpp",)
-
-
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """`name` finds the model again; `bytes` is the size of its files."""
-
-    name: str
-    source: str  # "shipped", "folder" or "file"
-    path: Path
-    architecture: str
-    parameters: int
-    active_parameters: int
-    layers: int
-    context: int  # tokens the model was trained for
-    quantization: str
-    bytes: int
-    engines: tuple[str, ...]
-    temperature: float | None = None  # at which it is meant to be asked
-    modified: float = 0.0  # seconds since the epoch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +63,8 @@ class Catalog:
         return self._model(self._entry(name))
 
     def header(self, model: Model) -> Header:
-        """All that the model's files say of it."""
-        return self._header(model.path)
+        """All that the model's files say of it. EngineError: it has none here."""
+        return self._header(file_of(model))
 
     def models(self) -> list[Model]:
         return list(self.survey().models)

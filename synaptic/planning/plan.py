@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from synaptic.endpoint import Endpoint
-from synaptic.models.catalog import Model
+from synaptic.models.model import Model
 from synaptic.results import Json
 
 LONGEST_DEFAULT_CONTEXT = 8192  # tokens; more costs KV memory that few conversations use

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from synaptic.cluster.backend import Backend
 from synaptic.errors import BackendError, EngineError
-from synaptic.models.catalog import Model
+from synaptic.models.model import Model
 from synaptic.planning.plan import LONGEST_DEFAULT_CONTEXT, Plan, Route
 from synaptic.results import gib, plural
 

@@ -19,6 +19,7 @@ import psutil
 from synaptic.cluster.pool import Pool
 from synaptic.errors import EngineError
 from synaptic.events import Bus, ModelPlaced, Work
+from synaptic.models.model import file_of
 from synaptic.planning.plan import Plan
 from synaptic.process.child import Child, Patience, State
 from synaptic.process.llama_log import explain
@@ -130,7 +131,7 @@ class Coordinator:
 
 def command_line(program: Path, plan: Plan, threads: int | None = None) -> tuple[str, ...]:
     """How llama-server is started for `plan`. Its key is not here: argv is public."""
-    words = [str(program), "-m", str(plan.model.path.absolute()), "--alias", plan.model.name]
+    words = [str(program), "-m", str(file_of(plan.model).absolute()), "--alias", plan.model.name]
     words += ["--host", "127.0.0.1", "--port", "0", "--no-ui", "--no-slots", "--offline"]
     words += ["-c", str(plan.context), "-np", "1", "-lv", "4", "--log-colors", "off"]  # verbosity 4 proves the split
     if threads:

@@ -9,7 +9,7 @@ import pytest
 from synaptic.cluster.backend import Backend, Device, Kind, State
 from synaptic.endpoint import Endpoint
 from synaptic.errors import BackendError, EngineError
-from synaptic.models.catalog import Model
+from synaptic.models.model import Model
 from synaptic.planning.routing import choose
 
 GIB = 1024**3

@@ -20,7 +20,8 @@ from synaptic.endpoint import Endpoint
 from synaptic.environment import Environment
 from synaptic.errors import EngineError
 from synaptic.events import Bus, ChildChanged, ModelPlaced, WorkProgressed
-from synaptic.models.catalog import Catalog, Model
+from synaptic.models.catalog import Catalog
+from synaptic.models.model import Model
 from synaptic.planning.plan import Plan
 from synaptic.process.child import Patience, State
 from synaptic.process.coordinator import answers, command_line
