@@ -10,14 +10,12 @@ the flag it was started with.
 from __future__ import annotations
 
 import copy
-import dataclasses
-import enum
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from synaptic.endpoint import Endpoint, parse_list
-from synaptic.results import Json, to_json
+from synaptic.results import to_json
 from synaptic.settings_file import SettingsFile
 from synaptic.settings_keys import (
     BACKENDS,
@@ -34,51 +32,12 @@ from synaptic.settings_keys import (
     typed,
     with_backends,
 )
+from synaptic.settings_origins import Origin, noted, origins
 from synaptic.settings_text import Document
+from synaptic.settings_values import Entry, Layer, Values
 
+__all__ = ["Entry", "Layer", "Settings", "Values"]
 VARIABLE = "LLAMA_RPC_BACKENDS"
-
-
-class Layer(enum.Enum):
-    FLAG = "flag"
-    ENVIRONMENT = "env"
-    FILE = "file"
-    DEFAULT = "default"
-
-
-@dataclasses.dataclass(frozen=True)
-class Values:
-    """The merged view; the names are the keys of the file."""
-
-    mode: str | None = None
-    distributed_inference_enabled: bool = False
-    rpc_backends: tuple[Endpoint, ...] = ()  # flags, then environment, then file; each once
-    model: str | None = None
-    collaborative_mode: bool = False
-    flockparser_enabled: bool = False  # kept from the original, unused
-    models_dirs: tuple[Path, ...] = ()  # folders searched for *.gguf
-    context: int | None = None  # tokens per slot; None: the model's own, at most 8192
-    threads: int | None = None  # CPU threads of local engine processes; None: the engine's default
-    temperature: float | None = None  # None: the engine's default
-    seed: int | None = None
-    max_tokens: int | None = None
-    system_prompt: str | None = None
-    stall_seconds: float = 60.0  # a stream without a token for so long is given up
-    start_seconds: float = 60.0  # a coordinator that shows no progress for so long is given up
-    announce: bool = False  # a shell tells the link of this machine's workers that others can reach, by zeroconf
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One line of `config show`."""
-
-    key: str
-    value: Json
-    layer: Layer
-    note: str = ""
-
-    def as_json(self) -> Json:
-        return {"key": self.key, "value": self.value, "from": self.layer.value, "note": self.note}
 
 
 class Settings:
@@ -150,18 +109,33 @@ class Settings:
             kind_of(key)
         self.save(**dict.fromkeys(keys or KINDS))
 
-    def add_backends(self, added: Sequence[Endpoint]) -> list[Endpoint]:
-        """Write these to the file; those that were not there yet."""
+    def origins(self) -> dict[Endpoint, Origin]:
+        """What the file tells beside its workers."""
+        return origins(self._document.get(BACKENDS))
+
+    def sources(self) -> dict[Endpoint, str]:
+        """Of every worker: `configured` where somebody named it, else how it was found."""
+        found = self.origins()
+        return {each: self._source(each, found.get(each)) for each in self._now.rpc_backends}
+
+    def add_backends(self, added: Sequence[Endpoint], told: Mapping[Endpoint, Origin] | None = None) -> list[Endpoint]:
+        """Write these to the file, the new ones with what is `told` of them; those that were not there yet."""
         new: list[Endpoint] = []
 
         def edit(document: Document) -> None:
             known, _ = _backends(document)
             new.extend(each for each in dict.fromkeys(added) if each not in known)
             if new:
-                document[BACKENDS] = with_backends(document.get(BACKENDS), [*known, *new])
+                written = with_backends(document.get(BACKENDS), [*known, *new])
+                document[BACKENDS] = noted(written, {each: origin for each, origin in (told or {}).items() if each in new})
 
         self._change(edit)
         return new
+
+    def note_origins(self, told: Mapping[Endpoint, Origin]) -> None:
+        """Write this beside those of the file that it is about."""
+        if any(self.origins().get(each, origin) != origin for each, origin in told.items()):
+            self._change(lambda document: document.update({BACKENDS: noted(document.get(BACKENDS), told)}))
 
     def remove_backends(self, removed: Sequence[Endpoint]) -> list[Endpoint]:
         """Forget these, in the file and for this program; those that were there."""
@@ -175,6 +149,10 @@ class Settings:
 
         self._change(edit, forget=removed)
         return [each for each in dict.fromkeys(removed) if each in there]
+
+    def edit(self, edit: Callable[[Document], None]) -> None:
+        """Merge what `edit` does to the document into the file. SynapticError: nothing was saved."""
+        self._change(edit)
 
     def _open(self) -> None:
         if self.path is None:
@@ -215,6 +193,12 @@ class Settings:
 
     def _layers(self) -> list[tuple[Layer, dict[str, object]]]:
         return [(Layer.FLAG, self._flags), (Layer.ENVIRONMENT, self._environment), (Layer.FILE, self._from_file)]
+
+    def _source(self, backend: Endpoint, origin: Origin | None) -> str:
+        by_flag, by_environment = (backend in endpoints(values.get(BACKENDS, ())) for values in (self._flags, self._environment))
+        if by_flag or (origin and not origin.source):
+            return "configured"
+        return origin.source if origin and not (by_environment and origin.source == "scan") else "environment"
 
     def _note(self, key: str) -> str:
         if trouble := self._troubles.get(key):

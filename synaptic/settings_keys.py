@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -10,15 +11,18 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from synaptic.endpoint import RPC_PORT, Endpoint
+from synaptic.endpoint import DLLAMA_PORT, RPC_PORT, Endpoint
 from synaptic.errors import UsageError
 from synaptic.results import Json, to_json
+from synaptic.settings_nodes import NODES, NodeEntry, merged, usable
 from synaptic.settings_text import Document
 from synaptic.terminal import one_line
 
 BACKENDS = "rpc_backends"
+DLLAMA_BACKENDS = "dllama_backends"
 SWITCH = "distributed_inference_enabled"
 OLD_SWITCH = "model_sharding_enabled"  # what the switch was called before; it counts where the new name is absent
+STRATEGIES = ("auto", "single", "parallel", "multi", "gpu")  # agents/cast.py says what they mean
 _WORDS = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
 _CLEARS = ("none", "default", "")
 
@@ -62,13 +66,13 @@ def entries(value: Json) -> list[Json]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def backend(entry: Json) -> Endpoint:
+def backend(entry: Json, default_port: int = RPC_PORT) -> Endpoint:
     """`{"host", "port"}`, with a port that may be digits in quotes, or `"host:port"`. Raises ValueError with the reason."""
     try:
         if isinstance(entry, str):
-            return Endpoint.parse(entry)
+            return Endpoint.parse(entry, default_port)
         if isinstance(entry, dict) and isinstance(host := entry.get("host"), str) and host == host.strip():
-            port = entry.get("port", RPC_PORT)
+            port = entry.get("port", default_port)
             if isinstance(port, int | str) and not isinstance(port, bool):
                 return Endpoint.parse(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
     except UsageError as error:
@@ -76,14 +80,14 @@ def backend(entry: Json) -> Endpoint:
     raise ValueError(f"not an address: {shown(entry)}")
 
 
-def with_backends(value: Json, wanted: Iterable[Endpoint]) -> list[Json]:
+def with_backends(value: Json, wanted: Iterable[Endpoint], default_port: int = RPC_PORT) -> list[Json]:
     """The file's list with exactly these endpoints. Entries stay as they are written, also those that nobody understands."""
     missing = dict.fromkeys(wanted)
     keep = set(missing)
     kept: list[Json] = []
     for entry in entries(value):
         try:
-            endpoint = backend(entry)
+            endpoint = backend(entry, default_port)
         except ValueError:
             kept.append(entry)
             continue
@@ -101,12 +105,22 @@ def put(document: Document, key: str, value: object) -> None:
             document.pop(OLD_SWITCH, None)
     elif key == BACKENDS:
         document[key] = list(with_backends(document.get(key), endpoints(value)))
+    elif key == DLLAMA_BACKENDS:
+        document[key] = list(with_backends(document.get(key), endpoints(value), DLLAMA_PORT))
+    elif key == NODES:
+        document[key] = list(merged(document.get(key), nodes(value)))
     else:
         document[key] = to_json(value)
 
 
 def endpoints(value: object) -> tuple[Endpoint, ...]:
-    """A typed `rpc_backends` value that lost its type on the way."""
+    """A typed `rpc_backends` or `dllama_backends` value that lost its type on the way."""
+    assert isinstance(value, tuple)
+    return value
+
+
+def nodes(value: object) -> tuple[NodeEntry, ...]:
+    """A typed `nodes` value that lost its type on the way."""
     assert isinstance(value, tuple)
     return value
 
@@ -144,11 +158,27 @@ def _folders(value: Json) -> tuple[Path, ...]:
 
 
 def _folder_words(text: str) -> list[Json]:
-    return [os.path.abspath(os.path.expanduser(part)) for part in text.split(os.pathsep) if part]  # noqa: PTH100, PTH111 - as above
+    return [_whole_path(part) for part in text.split(os.pathsep) if part]
+
+
+def _whole_path(text: str) -> str:
+    return os.path.abspath(os.path.expanduser(text.strip()))  # noqa: PTH100, PTH111 - as above
 
 
 def _backends(value: Json) -> tuple[Endpoint, ...]:
     return tuple(dict.fromkeys(backend(entry) for entry in entries(value)))
+
+
+def dllama_backends(value: Json) -> tuple[Endpoint, ...]:
+    """The entries that are some, each once. Raises ValueError when there is none among what stands there."""
+    good: dict[Endpoint, None] = {}
+    listed = entries(value)
+    for entry in listed:
+        with contextlib.suppress(ValueError):
+            good[backend(entry, DLLAMA_PORT)] = None
+    if listed and not good:
+        raise ValueError("no address among them")
+    return tuple(good)
 
 
 def _one_of(*words: str) -> Kind:
@@ -184,16 +214,25 @@ def _split(text: str) -> Sequence[Json]:
 
 _ON_OFF = Kind("on or off", _switch, _switch_word)
 _WORDING = Kind("some text", _text, str)
+_FILE = Kind("the whole path of a file", lambda value: _folders([value])[0], _whole_path)
 
 KINDS: dict[str, Kind] = {
     "mode": _one_of("standard", "distributed", "dask"),
     SWITCH: _ON_OFF,
     BACKENDS: Kind("a list of host:port, separated by commas", _backends, lambda text: list(_split(text))),
+    DLLAMA_BACKENDS: Kind("a list of host:port, separated by commas", dllama_backends, lambda text: list(_split(text))),
+    NODES: Kind("a list of URLs, separated by commas", usable, lambda text: list(_split(text))),
     "model": Kind("the name of a model", _text, str.strip),
+    "via": _one_of("auto", "ollama", "llama.cpp", "dllama", "builtin", "openai"),
     "collaborative_mode": _ON_OFF,
+    "refinement_rounds": _whole(0, 5),
+    "synthesis_model": Kind("the name of a model", _text, str.strip),
+    "strategy": _one_of(*STRATEGIES),
+    "agent_timeout": _whole(30, 86400),
     "flockparser_enabled": _ON_OFF,
     "models_dirs": Kind(f'a list of folders, separated by "{os.pathsep}"', _folders, _folder_words),
     "context": _whole(16, 16 * 1024 * 1024),
+    "kv_type": _one_of("f16", "q8_0"),
     "threads": _whole(1, 4096),
     "temperature": _number(0, 5),
     "seed": _whole(0, 2**32 - 1),
@@ -201,5 +240,11 @@ KINDS: dict[str, Kind] = {
     "system_prompt": _WORDING,
     "stall_seconds": _number(0.1, 86400),
     "start_seconds": _number(0.1, 86400),
+    "dllama_split": _one_of("auto", "tensor", "layers"),
+    "failover": _one_of("auto", "ask", "off"),
+    "relay": _ON_OFF,
+    "relay_seconds": _number(1, 3600),
+    "relay_tls": _FILE,
+    "relay_cert": _FILE,
     "announce": _ON_OFF,
 }

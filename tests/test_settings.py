@@ -12,6 +12,7 @@ from synaptic.endpoint import Endpoint
 from synaptic.errors import UsageError
 from synaptic.settings import Layer, Settings, Values
 from synaptic.settings_keys import KINDS
+from synaptic.settings_nodes import NodeEntry
 
 A, B, C = Endpoint("a", 1), Endpoint("b", 50052), Endpoint("c", 3)
 
@@ -44,7 +45,7 @@ def test_every_value_has_a_kind_and_every_default_fits_it() -> None:
 def test_a_flag_beats_the_file_and_the_file_beats_the_default(path: Path) -> None:
     path.write_text('{"model": "file", "context": 4096}')
     settings = Settings.load(path, {}, {"model": "flag", "seed": None})
-    assert (settings.now.model, settings.now.context, settings.now.stall_seconds) == ("flag", 4096, 60.0)
+    assert (settings.now.model, settings.now.context, settings.now.start_seconds) == ("flag", 4096, 60.0)
     assert [settings.layer(key) for key in ("model", "context", "seed")] == [Layer.FLAG, Layer.FILE, Layer.DEFAULT]
     assert {entry.key: entry.note for entry in settings.rows()}["model"] == 'file: "file"'
 
@@ -241,7 +242,30 @@ def test_true_and_1_are_different_values(path: Path) -> None:
 
 
 def test_every_value_can_be_saved_and_read_again(path: Path, tmp_path: Path) -> None:
-    values = Values("dask", True, (A, B), "m", True, True, (tmp_path,), 16, 1, 0.5, 0, 7, "be brief\nplease", 0.5, 3600.0)
+    values = Values(
+        mode="dask",
+        distributed_inference_enabled=True,
+        rpc_backends=(A, B),
+        nodes=(NodeEntry("http://10.0.0.5:11434", "attic", 2, "ollama", "KEY"), NodeEntry("https://models.example.org:443")),
+        model="m",
+        via="ollama",
+        refinement_rounds=0,
+        synthesis_model="s",
+        strategy="multi",
+        agent_timeout=30,
+        collaborative_mode=True,
+        flockparser_enabled=True,
+        models_dirs=(tmp_path,),
+        context=16,
+        threads=1,
+        temperature=0.5,
+        seed=0,
+        max_tokens=7,
+        system_prompt="be brief\nplease",
+        stall_seconds=0.5,
+        start_seconds=3600.0,
+        announce=True,
+    )
     settings = load(path)
     settings.save(**{field.name: getattr(values, field.name) for field in dataclasses.fields(values)})
     assert settings.now == values

@@ -92,10 +92,10 @@ def test_a_start_killed_while_it_moves_a_broken_file_loses_neither_it_nor_its_ba
     assert step > 5
 
 
-def test_two_programs_that_add_at_once_lose_nothing(path: Path) -> None:
-    writers = [run(path, "add", host, 40) for host in ("127.0.0.2", "127.0.0.3")]
-    assert [writer.wait() for writer in writers] == [0, 0]
-    assert len({(each["host"], each["port"]) for each in json.loads(path.read_bytes())["rpc_backends"]}) == 80
+def test_four_programs_that_add_at_once_lose_nothing(path: Path) -> None:
+    writers = [run(path, "add", f"127.0.0.{number}", 200) for number in range(2, 6)]
+    assert [writer.wait() for writer in writers] == [0] * 4
+    assert len({(each["host"], each["port"]) for each in json.loads(path.read_bytes())["rpc_backends"]}) == 800
 
 
 def test_a_lock_that_is_never_given_back_is_named(file: Path) -> None:
