@@ -8,14 +8,11 @@ is believed: see hints.py.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import os
 import random
-import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
-from ipaddress import AddressValueError, IPv4Address
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
@@ -24,7 +21,9 @@ import aiohttp
 
 from synaptic.cluster.backend import Kind
 from synaptic.discovery.consul_answers import MOST_SERVICES, Access, Listing, Service, next_index, parse, pause
-from synaptic.discovery.hints import Hint, Hints
+from synaptic.discovery.consul_trust import objection, trust
+from synaptic.discovery.hints import Hint, Hints, is_public
+from synaptic.discovery.reach import is_near
 from synaptic.endpoint import Endpoint
 from synaptic.errors import BackendError, UsageError
 from synaptic.results import plural
@@ -67,21 +66,14 @@ async def ask_consul(variables: Mapping[str, str], kinds: Collection[Kind]) -> H
 
 
 def _hints(name: str, listing: Listing, access: Access) -> Hints:
-    near = [endpoint for endpoint in listing.endpoints if _is_near(endpoint)]
+    told = [Hint(endpoint, SERVICES[name], "consul", node) for endpoint, node in zip(listing.endpoints, listing.nodes, strict=True)]
+    near, far = [hint for hint in told if is_near(hint.endpoint)], [hint for hint in told if is_public(hint.endpoint)]
     where = f"consul at {access.url}: left out {{}} of {name}, "
     notes = [where.format(plural(listing.left_out, "instance")) + f"without an address and port or beyond {MOST_SERVICES}"]
     notes = notes if listing.left_out else []
-    if far := len(listing.endpoints) - len(near):
-        notes.append(where.format(plural(far, "instance")) + "not at a private IPv4 address")
-    return Hints(tuple(Hint(endpoint, SERVICES[name], "consul") for endpoint in near), tuple(notes))
-
-
-def _is_near(endpoint: Endpoint) -> bool:
-    """Nobody else may send us out to the world."""
-    with contextlib.suppress(AddressValueError):
-        address = IPv4Address(endpoint.host)
-        return not (address.is_global or address.is_multicast or address.is_reserved or int(address) >> 24 == 0)
-    return False
+    if useless := len(told) - len(near) - len(far):
+        notes.append(where.format(plural(useless, "instance")) + "at no IPv4 address that could be used")
+    return Hints(tuple(near), tuple(notes), tuple(far))
 
 
 def _sentence(error: UsageError | BackendError) -> str:
@@ -104,7 +96,7 @@ class Consul:
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(self._tls))
+        connector = aiohttp.TCPConnector(ssl=await asyncio.to_thread(trust, self._access))
         headers = {"X-Consul-Token": self._access.token} if self._access.token else {}
         self._http = aiohttp.ClientSession(
             connector=connector,
@@ -149,39 +141,15 @@ class Consul:
             # an index of 0 blocks nothing: then, as after a failure, a second or so passes
             await self._rest(max(0.0, (_GAP if index else 1.0) - (time.monotonic() - began)))
 
-    @contextlib.asynccontextmanager
-    async def register(self, service: Service, *, failed: Callable[[BackendError], None] = lambda error: None) -> AsyncIterator[None]:
-        """Listed there, and alive, for the length of an `async with`. Raises BackendError when the agent takes no registration."""
-        await self._announce(service)
-        passing = asyncio.create_task(self._keep_passing(service, failed))
-        try:
-            yield
-        finally:
-            passing.cancel()
-            await asyncio.wait([passing])
-            try:
-                await self._ask("PUT", f"/v1/agent/service/deregister/{quote(service.id, safe='')}")
-            except BackendError as error:  # the TTL ends it there
-                failed(error)
-
-    async def _keep_passing(self, service: Service, failed: Callable[[BackendError], None]) -> None:
-        """An agent that was restarted has forgotten us: it is told again."""
-        failures = 0
-        while True:
-            await self._rest(pause(failures, random.random()) if failures else service.ttl / 3)
-            try:
-                await (self._announce(service) if failures else self._pass(service))
-                failures = 0
-            except BackendError as error:
-                failed(error)
-                failures += 1
-
-    async def _announce(self, service: Service) -> None:
+    async def register(self, service: Service) -> None:
+        """List it, or tell its new Meta; `keep_alive` must follow. Raises BackendError, as all of these do."""
         await self._ask("PUT", "/v1/agent/service/register?replace-existing-checks=true", service.document())
-        await self._pass(service)  # a TTL check begins critical
 
-    async def _pass(self, service: Service) -> None:
+    async def keep_alive(self, service: Service) -> None:
         await self._ask("PUT", f"/v1/agent/check/pass/{quote(service.check_id, safe='')}")
+
+    async def deregister(self, service_id: str) -> None:
+        await self._ask("PUT", f"/v1/agent/service/deregister/{quote(service_id, safe='')}")
 
     async def _ask(self, method: str, path: str, document: object = None, *, within: float | None = None) -> _Answer:
         assert self._http
@@ -192,16 +160,17 @@ class Consul:
                     body = await _bounded(response)
         except TimeoutError as error:
             raise self._error(f"did not answer in {seconds:g} s") from error
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise self._error("shows a certificate that is not trusted", hint="CONSUL_CACERT names a file of those that are") from error
-        except aiohttp.ClientConnectorSSLError as error:
-            raise self._error("does not speak TLS as we do", hint="is it http:// there?") from error
-        except aiohttp.ClientConnectorError as error:
-            raise self._error(f"takes no connection: {_why(error)}", hint="is it running? CONSUL_HTTP_ADDR says where") from error
         except (aiohttp.ClientError, ValueError) as error:  # ValueError: aiohttp's own checks of headers
-            raise self._error("does not speak HTTP as an agent does") from error
+            raise self._failed(error) from error
         self._judge(response.status, body)
         return _Answer(response.headers.get("X-Consul-Index"), body)
+
+    def _failed(self, error: aiohttp.ClientError | ValueError) -> BackendError:
+        if isinstance(error, aiohttp.ClientError) and (wrong := objection(error, self._access)):
+            return self._error(*wrong)
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return self._error(f"takes no connection: {_why(error)}", hint="is it running? CONSUL_HTTP_ADDR says where")
+        return self._error("does not speak HTTP as an agent does")
 
     def _judge(self, status: int, body: bytes) -> None:
         if len(body) > _MOST_BYTES:
@@ -223,14 +192,6 @@ class Consul:
 
     def _error(self, what: str, hint: str | None = None) -> BackendError:
         return BackendError(f"consul at {self._access.url} {what}", hint=hint)
-
-    def _tls(self) -> ssl.SSLContext | bool:
-        if not self._access.url.startswith("https:"):
-            return True
-        try:
-            return ssl.create_default_context(cafile=self._access.authorities)
-        except OSError as error:
-            raise UsageError("CONSUL_CACERT names no file of certificates that can be read") from error
 
 
 def _health(service: str) -> str:

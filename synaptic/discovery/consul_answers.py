@@ -42,6 +42,14 @@ class Access:
             raise UsageError("CONSUL_HTTP_TOKEN holds characters that no token has")
         return cls(_url(address), token, variables.get("CONSUL_CACERT") or None)
 
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or PORT
+
     def hide(self, text: str) -> str:
         """Foreign `text` for a sentence, without our token should it hold that."""
         return one_line(text.replace(self.token, "…") if self.token else text, 80)
@@ -49,10 +57,14 @@ class Access:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """`left_out`: how many entries named no address and port, or were too many."""
+    """`nodes`: the machine of each endpoint, by the name Consul has for it: foreign, on one line, empty where it is not known.
+
+    `left_out`: how many entries named no address and port, or were too many.
+    """
 
     endpoints: tuple[Endpoint, ...]
     left_out: int = 0
+    nodes: tuple[str, ...] = ()
 
 
 def parse(body: bytes) -> Listing:
@@ -63,9 +75,10 @@ def parse(body: bytes) -> Listing:
         raise BackendError("did not answer in JSON") from error
     if not isinstance(entries, list):
         raise BackendError("did not answer with a list of services")
-    endpoints = [_endpoint(entry) for entry in entries[:MOST_SERVICES]]
-    good = [endpoint for endpoint in endpoints if endpoint]
-    return Listing(tuple(dict.fromkeys(good)), len(entries) - len(good))
+    named = [(endpoint, _node(entry)) for entry in entries[:MOST_SERVICES] if (endpoint := _endpoint(entry))]
+    nodes = dict(reversed(named))
+    endpoints = tuple(dict.fromkeys(endpoint for endpoint, _ in named))
+    return Listing(endpoints, len(entries) - len(named), tuple(nodes[endpoint] for endpoint in endpoints))
 
 
 def next_index(header: str | None, last: int) -> int:
@@ -88,7 +101,7 @@ class Service:
     name: str
     endpoint: Endpoint
     ttl: float = 30.0
-    tags: tuple[str, ...] = ()
+    meta: tuple[tuple[str, str], ...] = ()
 
     @property
     def id(self) -> str:
@@ -101,11 +114,16 @@ class Service:
     def document(self) -> dict[str, object]:
         """The body of /v1/agent/service/register. No TCP check: a bare connection ends a dllama worker."""
         patience = max(_LEAST_PATIENCE, 10 * self.ttl)
-        check = {"CheckID": self.check_id, "TTL": f"{self.ttl:g}s", "DeregisterCriticalServiceAfter": f"{patience:g}s"}
+        check = {
+            "CheckID": self.check_id,
+            "TTL": f"{self.ttl:g}s",
+            "Status": "passing",  # else it is critical until it is passed, also when only Meta is told anew
+            "DeregisterCriticalServiceAfter": f"{patience:g}s",
+        }
         return {
             "ID": self.id,
             "Name": self.name,
-            "Tags": list(self.tags),
+            "Meta": dict(self.meta),
             "Address": self.endpoint.host,
             "Port": self.endpoint.port,
             "Check": check,
@@ -121,6 +139,14 @@ def _endpoint(entry: object) -> Endpoint | None:
         return Endpoint.parse(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
     except UsageError:
         return None
+
+
+def _node(entry: object) -> str:
+    """Not of a service that is elsewhere: one agent may list those of many machines."""
+    node = _inside(entry, "Node")
+    name, address = _inside(node, "Node"), _inside(_inside(entry, "Service"), "Address")
+    is_there = not address or address == _inside(node, "Address")
+    return one_line(name, 63) if isinstance(name, str) and is_there else ""
 
 
 def _inside(value: object, key: str) -> object:

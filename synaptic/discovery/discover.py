@@ -8,10 +8,9 @@ A look around: sweep for open ports, ask only what is behind those, and tell of 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from ipaddress import AddressValueError, IPv4Address
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address
 from itertools import chain
 
 from synaptic.cluster.backend import Backend, Kind
@@ -19,7 +18,7 @@ from synaptic.cluster.handshake import Foreign
 from synaptic.discovery import report
 from synaptic.discovery.limits import Limits, of_this_machine
 from synaptic.discovery.report import Report
-from synaptic.discovery.sweep import IS_HALF_OPEN, Probe, Sweep, endpoint_of, in_random_order
+from synaptic.discovery.sweep import IS_HALF_OPEN, Host, Probe, Sweep, endpoint_of, host_of, in_random_order
 from synaptic.discovery.targets import Targets, numbers
 from synaptic.endpoint import Endpoint
 from synaptic.errors import BackendError
@@ -64,7 +63,7 @@ class Discovery:
         self._tell_found = found
         self._tell_progress = progressed
         self._queue: asyncio.Queue[Probe | None] = asyncio.Queue()
-        self._opened: set[int] = set()
+        self._opened: set[Host] = set()
         self._queued: set[Probe] = set()
         self._found: list[Backend] = []
         self._others: list[Foreign] = []
@@ -139,11 +138,12 @@ class Discovery:
                 await self._tell_found(answer)
 
     def _report(self, sweeps: Sequence[Sweep], seconds: float) -> Report:
-        up = set().union(*(sweep.up for sweep in sweeps))
-        blocked = {address: code for sweep in sweeps for address, code in sweep.blocked.items() if address not in up}
-        if blocked and len(blocked) >= self._targets.size and set(blocked.values()) <= set(report.NO_ROUTE):
+        up = set(_numbers(address for sweep in sweeps for address in sweep.up))
+        blocked = {address: sweep.blocked[address] for sweep in sweeps for address in _numbers(sweep.blocked) if address not in up}
+        inside = sum(self._targets.contains(IPv4Address(address)) for address in blocked)  # of those heard of, some may be elsewhere
+        if blocked and inside >= self._targets.size and set(blocked.values()) <= set(report.NO_ROUTE):
             raise _no_network(f"this machine has no route to {', '.join(map(str, self._targets.areas))}")
-        networks = tuple(report.network_of(area, up, blocked, self._opened) for area in self._targets.areas)
+        networks = tuple(report.network_of(area, up, blocked, _numbers(self._opened)) for area in self._targets.areas)
         return Report(
             found=tuple(sorted(self._found, key=_by_address)),
             others=tuple(sorted(self._others, key=_by_address)),
@@ -158,15 +158,21 @@ def _no_network(why: str) -> BackendError:
     return BackendError(f"no usable network: {why}", hint="name a worker: rpc add HOST, or a network: --subnet CIDR")
 
 
-def _by_address(one: Backend | Foreign) -> tuple[IPv4Address, int]:
-    return IPv4Address(one.endpoint.host), one.endpoint.port
+def _by_address(one: Backend | Foreign) -> tuple[bool, int, int]:
+    host = host_of(one.endpoint.host)
+    return isinstance(host, IPv6Address), int(host or 0), one.endpoint.port
+
+
+def _numbers(hosts: Iterable[Host]) -> list[int]:
+    """Only those of IPv4: no network that is looked through is of IPv6."""
+    return [host for host in hosts if isinstance(host, int)]
 
 
 def _probes_of(known: Sequence[Endpoint]) -> Iterator[Probe]:
     """Those known by their address; a name is looked up when it is used, not here."""
     for endpoint in known:
-        with contextlib.suppress(AddressValueError):
-            yield int(IPv4Address(endpoint.host)), endpoint.port
+        if (host := host_of(endpoint.host)) is not None:
+            yield host, endpoint.port
 
 
 def _in_loop(callback: Callable[..., None]) -> Callable[..., None]:

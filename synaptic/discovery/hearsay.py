@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from itertools import chain
 
 from synaptic.cluster.backend import Backend, Kind
@@ -24,12 +24,21 @@ class Hearsay:
         self._sources = merge(chain(((each, "static") for each in known), ((hint.endpoint, hint.source) for hint in told)))
         best = sorted(told, key=lambda hint: hint.source != self._sources[hint.endpoint])
         self._kinds = {hint.endpoint: _kind(hint) for hint in reversed(best) if hint.endpoint not in known}
+        self._instances = {hint.endpoint: f"{hint.source} {hint.name}" for hint in reversed(best) if hint.name}
         self._identify = identify
 
     @property
     def endpoints(self) -> list[Endpoint]:
         """Those nobody configured, the best source first."""
         return [endpoint for endpoint in self._sources if endpoint in self._kinds]
+
+    @property
+    def instances(self) -> Mapping[Endpoint, str]:
+        """What its source calls each, behind the source."""
+        return self._instances
+
+    def source(self, endpoint: Endpoint) -> str:
+        return self._sources[endpoint]
 
     async def identify(self, endpoint: Endpoint, kind: Kind) -> Backend | Foreign:
         answer = await self._identify(endpoint, self._kinds.get(endpoint, kind))

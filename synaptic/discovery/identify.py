@@ -7,10 +7,11 @@ import dataclasses
 from synaptic.cluster.backend import Backend, Kind, State
 from synaptic.cluster.handshake import Foreign
 from synaptic.cluster.pool import Pool
-from synaptic.discovery.ports import WITHIN
+from synaptic.discovery.ports import AMBIGUOUS, PORTS, WITHIN
 from synaptic.endpoint import Endpoint
 
 _LEFT_ALONE = "open, not asked: a dllama worker ends when a connection breaks off"
+_NOT_ASKED_AS = "open, not asked: dllama workers have this port, and one ends when it is taken for anything else"
 
 
 class Identifier:
@@ -32,6 +33,8 @@ class Identifier:
         return dataclasses.replace(answer, source=known.source if known and known.source else "scan")
 
     async def _ask(self, endpoint: Endpoint, kind: Kind) -> Backend | Foreign:
+        if self._may_be_taken_wrongly(endpoint, kind):
+            return Foreign(endpoint, "dllama", _NOT_ASKED_AS)
         if kind is Kind.RPC:
             return await self._pool.ask(endpoint, within=self._within)
         if kind is Kind.DLLAMA and endpoint.port in self._verify:
@@ -43,3 +46,9 @@ class Identifier:
         from synaptic.cluster.http import identify
 
         return await identify(endpoint, within=self._within)
+
+    def _may_be_taken_wrongly(self, endpoint: Endpoint, kind: Kind) -> bool:
+        """Whoever names port 9990 for an HTTP server may mean dllama-api, which has the same default."""
+        if kind is Kind.DLLAMA or endpoint.port not in PORTS[Kind.DLLAMA] or self._pool.record(endpoint):
+            return False
+        return kind is Kind.RPC or endpoint.port != AMBIGUOUS

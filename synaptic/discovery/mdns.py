@@ -1,8 +1,8 @@
 """
 Zeroconf (multicast DNS): what the machines of the same link say they run. Nobody is believed: see hints.py.
 
-Only the interfaces that the caller names are spoken on. Names and texts are foreign; an address that is public, or nobody's,
-is told and not used.
+Only the interfaces that the caller names are spoken on, over IPv4 and where they have it over IPv6. Names and texts are
+foreign; an address that is public, or nobody's, is told and not used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from synaptic.cluster.backend import Kind
-from synaptic.discovery.hints import Hint, Hints
+from synaptic.discovery.hints import Hint, Hints, is_public
+from synaptic.discovery.interfaces import Link, read_links
+from synaptic.discovery.near import Address, nearest
 from synaptic.discovery.targets import Area, Interface, Targets
 from synaptic.endpoint import Endpoint
 from synaptic.results import plural
@@ -46,7 +48,7 @@ class Service:
 
     name: str
     kind: Kind
-    addresses: tuple[IPv4Address, ...]
+    addresses: tuple[Address, ...]
     port: int
     text: tuple[tuple[str, str], ...] = ()
 
@@ -67,41 +69,45 @@ async def ask_zeroconf(interfaces: Sequence[Interface], kinds: Collection[Kind],
     """What answers on these interfaces within so many seconds. Never raises for what it says; a note tells what was odd."""
     if not (types := [name for name, kind in TYPES.items() if kind in kinds]):
         return Hints()
-    browsed = await browse([each.address for each in interfaces], types, within=within)
+    links = await asyncio.to_thread(read_links, {each.name for each in interfaces})
+    browsed = await browse([each.address for each in interfaces], types, within=within, links=links)
     notes = [f"went without zeroconf: {browsed.trouble}"] if browsed.trouble else []
     notes += [f"zeroconf: left out {plural(browsed.left_out, 'service')} beyond {MOST_SERVICES}"] if browsed.left_out else []
     found: list[Hint] = []
+    far: list[Hint] = []
     refused: list[str] = []
     for service in sorted(browsed.services, key=lambda service: service.kind is not Kind.DLLAMA):
-        near = [address for address in service.addresses if _is_near(address, interfaces)]
-        if near and service.port:
-            best = min(near, key=lambda address: not any(address in each.network for each in interfaces))
-            found.append(Hint(Endpoint(str(best), service.port), service.kind, "zeroconf"))
+        if service.port and (best := nearest(service.addresses, interfaces, links)):
+            found.append(Hint(Endpoint(str(best), service.port), service.kind, "zeroconf", service.name))
+        elif public := [each for each in _endpoints(service) if is_public(each)]:
+            far.append(Hint(public[0], service.kind, "zeroconf", service.name))
         else:
             refused.append(service.name)
     if refused:
         names = ", ".join(refused[:_MOST_NAMED]) + (f" and {len(refused) - _MOST_NAMED} more" if len(refused) > _MOST_NAMED else "")
-        notes.append(f"zeroconf: not used, for they are at no private IPv4 address and port: {names}")
-    return Hints(tuple(dict.fromkeys(found)), tuple(notes))
+        notes.append(f"zeroconf: not used, for they are at no address and port that could be used: {names}")
+    return Hints(tuple(dict.fromkeys(found)), tuple(notes), tuple(dict.fromkeys(far)))
 
 
-async def browse(addresses: Sequence[IPv4Address], types: Sequence[str], *, within: float = WITHIN) -> Browsed:
-    """Who answers for these service types on the interfaces with these addresses; their sockets are closed by the end."""
+async def browse(addresses: Sequence[IPv4Address], types: Sequence[str], *, within: float = WITHIN, links: Sequence[Link] = ()) -> Browsed:
+    """Who answers on the interfaces with these addresses, and over IPv6 on these links; their sockets are closed by the end."""
     from zeroconf.asyncio import AsyncServiceBrowser
 
     try:
-        zeroconf = open_zeroconf(addresses)
+        opened = [open_zeroconf(addresses), *_open_ipv6(links)]
     except OSError as error:
         return Browsed(trouble=_why(error))
     heard = _Heard(time.monotonic() + within)
     try:
-        browser = AsyncServiceBrowser(zeroconf.zeroconf, list(types), handlers=[heard.change])
+        browsers = [AsyncServiceBrowser(each.zeroconf, list(types), handlers=[heard.change]) for each in opened]
         await asyncio.sleep(within)
-        await browser.async_cancel()
+        for browser in browsers:
+            await browser.async_cancel()
         return await heard.end()
     finally:
         await heard.end()
-        await zeroconf.async_close()
+        for each in opened:
+            await each.async_close()
 
 
 def open_zeroconf(addresses: Sequence[IPv4Address]) -> AsyncZeroconf:
@@ -114,43 +120,64 @@ def open_zeroconf(addresses: Sequence[IPv4Address]) -> AsyncZeroconf:
     return AsyncZeroconf(interfaces=usable, ip_version=IPVersion.V4Only)
 
 
+def _open_ipv6(links: Sequence[Link]) -> list[AsyncZeroconf]:
+    """Apart from that of IPv4, so that a machine that has none, or half of it, loses nothing."""
+    from zeroconf import IPVersion
+    from zeroconf.asyncio import AsyncZeroconf
+
+    numbers = [each.number for each in links if not each.is_loopback]  # that one takes no multicast of IPv6
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: an interface that went meanwhile
+        return [AsyncZeroconf(interfaces=list(numbers), ip_version=IPVersion.V6Only)] if numbers else []
+    return []
+
+
 class _Heard:
     """Those that came and have not gone; each is asked for its address and port until `deadline`."""
 
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
         self._left_out = 0
-        self._asked: dict[str, tuple[AsyncServiceInfo, asyncio.Task[bool]]] = {}
+        self._asked: dict[tuple[str, int], tuple[AsyncServiceInfo, asyncio.Task[bool]]] = {}  # by name, and by whom of us heard it
 
     def change(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
         from zeroconf import BadTypeInNameException, ServiceStateChange
         from zeroconf.asyncio import AsyncServiceInfo
 
+        key = name, id(zeroconf)
         if state_change is ServiceStateChange.Removed:
-            if gone := self._asked.pop(name, None):
+            if gone := self._asked.pop(key, None):
                 gone[1].cancel()
-        elif name not in self._asked and len(self._asked) >= MOST_SERVICES:
+        elif key not in self._asked and len(self._asked) >= MOST_SERVICES:
             self._left_out += 1
-        elif name not in self._asked:
+        elif key not in self._asked:
             with contextlib.suppress(BadTypeInNameException):
                 info = AsyncServiceInfo(service_type, name)
                 patience = max(self._deadline - time.monotonic(), 0.0) * 1000
-                self._asked[name] = info, asyncio.create_task(info.async_request(zeroconf, patience))
+                self._asked[key] = info, asyncio.create_task(info.async_request(zeroconf, patience))
 
     async def end(self) -> Browsed:
         tasks = [task for _, task in self._asked.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        return Browsed(tuple(_service(info) for info, _ in self._asked.values() if info.port is not None), self._left_out)
+        services: dict[tuple[str, Kind, int], Service] = {}
+        for service in (_service(info) for info, _ in self._asked.values() if info.port is not None):
+            same = services.setdefault((service.name, service.kind, service.port), service)
+            merged = dict.fromkeys(same.addresses + service.addresses)
+            services[service.name, service.kind, service.port] = dataclasses.replace(same, addresses=tuple(merged))
+        return Browsed(tuple(services.values()), self._left_out)
 
 
 def _service(info: AsyncServiceInfo) -> Service:
     from zeroconf import IPVersion
 
-    addresses = [address for address in info.ip_addresses_by_version(IPVersion.V4Only) if isinstance(address, IPv4Address)]
+    addresses: list[Address] = list(info.ip_addresses_by_version(IPVersion.All))
     name = one_line(info.name.removesuffix(f".{info.type}"), 63)
     return Service(name, TYPES[info.type], tuple(addresses[:16]), info.port or 0, tuple(_pairs(info.text or b"")))
+
+
+def _endpoints(service: Service) -> list[Endpoint]:
+    return [Endpoint(str(address), service.port) for address in service.addresses if service.port]
 
 
 def _pairs(text: bytes) -> Iterator[tuple[str, str]]:
@@ -162,13 +189,6 @@ def _pairs(text: bytes) -> Iterator[tuple[str, str]]:
         if key:
             yield one_line(key.decode(errors="replace"), 255), one_line(value.decode(errors="replace"), 255)
         start, pairs = end, pairs + 1
-
-
-def _is_near(address: IPv4Address, interfaces: Sequence[Interface]) -> bool:
-    """Nobody else may send us out to the world."""
-    if address.is_multicast or address.is_reserved or int(address) >> 24 == 0:
-        return False
-    return not address.is_global or any(address in each.network for each in interfaces)
 
 
 def _covers(area: Area, interface: Interface) -> bool:

@@ -1,48 +1,84 @@
-"""Keeps what the link is told equal to what runs here."""
+"""
+What others are told of this machine, and what it is told of them, while a shell lives.
+
+    workers that run ─▶ those that others reach, described ─┬▶ Announcements ─▶ zeroconf
+                                                            └▶ Registration ─▶ Consul
+    zeroconf, Consul ─▶ Newcomers ─▶ a worker that turns up there is proposed
+
+By zeroconf nobody is told or heard unless the user asked for it; Consul is asked where CONSUL_HTTP_ADDR names it. Of
+coordinators there is nothing to tell: they listen on 127.0.0.1 alone, and what others cannot reach they are not told of.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import platform
-import socket
-from collections.abc import Callable, Sequence
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from synaptic.discovery.announcer import Announcer
+from synaptic.cluster.pool import Pool
+from synaptic.discovery.announcements import Announcements
+from synaptic.discovery.complaints import Complaints
+from synaptic.discovery.consul_answers import Access
+from synaptic.discovery.description import Description, describe
 from synaptic.discovery.interfaces import read_interfaces
-from synaptic.discovery.targets import Interface, is_virtual
+from synaptic.discovery.newcomers import Newcomers
+from synaptic.discovery.reach import reached_at, told
+from synaptic.discovery.targets import Interface
 from synaptic.endpoint import Endpoint
-from synaptic.errors import BackendError
-from synaptic.events import Bus, Noticed
+from synaptic.errors import UsageError
+from synaptic.events import BackendChecked, Bus, ChildChanged, Event
 
-RPC = "_llama-rpc._tcp.local."
+if TYPE_CHECKING:
+    from synaptic.discovery.registration import Registration
+
+SELDOM = 3.0  # seconds at least between two looks at what is known of the workers
+
+Running = Callable[[], Mapping[Endpoint, int] | None]  # the rpc-servers of this machine and their pids; None: others shall not be told
 
 
 class Presence:
-    """One task at most is at work; what is wanted meanwhile is done after it."""
+    """Waits for nobody, and what fails is told once. Needs a running loop from the first `look` on."""
 
-    def __init__(self, bus: Bus, interfaces: Callable[[], Sequence[Interface]] = read_interfaces) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        pool: Pool,
+        running: Running,
+        variables: Mapping[str, str],
+        *,
+        interfaces: Callable[[], Iterable[Interface]] = read_interfaces,
+        seldom: float = SELDOM,
+    ) -> None:
         self._bus = bus
+        self._pool = pool
+        self._running = running
+        self._variables = variables
         self._interfaces = interfaces
-        self._wanted: frozenset[Endpoint] = frozenset()
-        self._refused: set[Endpoint] = set()
-        self._announcer: Announcer | None = None
-        self._work: asyncio.Task[None] | None = None
+        self._seldom = seldom
+        self._described: dict[Endpoint, Description] = {}
+        self._newcomers = Newcomers(bus, self._is_known)
+        self._announcements = Announcements(Complaints(bus), self._newcomers)
+        self._registration: Registration | None = None
+        self._consul: asyncio.Task[None] | None = None
+        self._later: asyncio.TimerHandle | None = None
         self._is_closed = False
 
-    def want(self, workers: Sequence[Endpoint]) -> None:
-        """These rpc-servers of this machine run now; those that others can reach are told in a while."""
-        self._wanted = frozenset(workers)
-        self._refused &= self._wanted
-        if not self._is_closed and (self._work is None or self._work.done()):
-            self._work = asyncio.create_task(self._settle())
+    def look(self) -> None:
+        """A worker may have come or gone: others are told in a while."""
+        if self._consul is None and not self._is_closed:
+            self._consul = asyncio.create_task(self._follow_consul())
+            self._bus.tap(self._hear)
+        self._tell(lambda endpoint, pid: self._described.get(endpoint) or describe(self._pool.record(endpoint), pid))
 
     async def settled(self) -> None:
-        """Return once everything that is wanted is told."""
-        if self._work:
-            await asyncio.wait([self._work])
+        """Return once the link has heard everything."""
+        await self._announcements.settled()
 
     async def close(self) -> None:
-        """Say goodbye; also when cancelled meanwhile. Once only."""
+        """Say goodbye everywhere; also when cancelled meanwhile."""
+        if self._is_closed:
+            return
         self._is_closed = True
         closing = asyncio.create_task(self._say_goodbye())
         try:
@@ -51,40 +87,53 @@ class Presence:
             await asyncio.wait([closing])
 
     async def _say_goodbye(self) -> None:
-        if self._work:
-            self._work.cancel()
-            await asyncio.wait([self._work])
-        if self._announcer:
-            await self._announcer.close()
+        if self._later:
+            self._later.cancel()
+        if self._consul:
+            self._bus.untap(self._hear)
+            self._consul.cancel()
+            await asyncio.wait([self._consul])
+        await asyncio.gather(self._announcements.close(), *([self._registration.close()] if self._registration else []))
 
-    async def _settle(self) -> None:
-        try:
-            if self._announcer is None and self._wanted:
-                announcer = Announcer([each.address for each in self._interfaces() if _is_told(each)])
-                await announcer.start()
-                self._announcer = announcer
-            while self._announcer and (change := self._next(self._announcer)):
-                await self._make(self._announcer, change)
-        except BackendError as error:
-            self._bus.publish(Noticed(text=str(error), attention=True))
+    def _hear(self, event: Event) -> None:
+        """Workers change their state together, and often: one look for all."""
+        is_ours = isinstance(event, BackendChecked) or (isinstance(event, ChildChanged) and event.child.startswith("worker "))
+        if is_ours and self._later is None and not self._is_closed:
+            self._later = asyncio.get_running_loop().call_later(self._seldom, self._look_again)
 
-    def _next(self, announcer: Announcer) -> Endpoint | None:
-        """One that is told and shall not be, or the other way round."""
-        telling = {each for each in self._wanted if announcer.can_tell(each)} - self._refused
-        return min(telling.symmetric_difference(announcer.told), default=None)
+    def _look_again(self) -> None:
+        self._later = None
+        self._tell(lambda endpoint, pid: describe(self._pool.record(endpoint), pid))
 
-    async def _make(self, announcer: Announcer, change: Endpoint) -> None:
-        if change in announcer.told:
-            await announcer.withdraw(change)
+    def _tell(self, description: Callable[[Endpoint, int], Description]) -> None:
+        if self._is_closed:
             return
-        text = {"proto": "rpc", "role": "worker", "arch": platform.machine()}
+        running, addresses = self._running(), tuple(told(self._interfaces()))
+        reached = [(endpoint, pid) for endpoint, pid in (running or {}).items() if reached_at(endpoint, addresses)]
+        self._described = {endpoint: description(endpoint, pid) for endpoint, pid in reached}
+        self._announcements.show(None if running is None else self._described, addresses)
+        if self._registration:
+            self._registration.show(self._described, addresses)
+
+    async def _follow_consul(self) -> None:
+        complaints = Complaints(self._bus)
         try:
-            await announcer.announce(f"{socket.gethostname()} {change.port}", RPC, change, text)
-        except BackendError:
-            self._refused.add(change)
-            raise
+            access = Access.of(self._variables)
+        except UsageError as error:
+            complaints.failed(error)
+            return
+        if access is None:
+            return
+        await asyncio.to_thread(importlib.import_module, "synaptic.discovery.consul")  # 0.2 s, that the prompt does not wait for
+        from synaptic.discovery.registration import Registration
 
+        self._registration = Registration(access, complaints)
+        self.look()
+        await self._newcomers.follow(access, complaints)
 
-def _is_told(interface: Interface) -> bool:
-    """Never of loopback, of a container's or tunnel's network, or of one that is public."""
-    return interface.is_up and not interface.address.is_loopback and not interface.network.is_global and not is_virtual(interface.name)
+    def _is_known(self, endpoint: Endpoint) -> bool:
+        """Also when it is ours, which listens everywhere, by an address of this machine."""
+        if self._pool.record(endpoint):
+            return True
+        everywhere = self._pool.record(Endpoint("0.0.0.0", endpoint.port))
+        return everywhere is not None and endpoint.host in {str(each.address) for each in self._interfaces()}

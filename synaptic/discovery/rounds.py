@@ -4,22 +4,29 @@ Health rounds: while a shell lives, every known rpc worker is looked at every fi
 A look is half-open (see sweep): the worker does not notice. It tells that the machine and its listener live, no more;
 so a worker that came back gets one handshake before it is ready again. Where half-open is not to be had, idle workers
 get a handshake each minute instead.
+
+A worker that is busy for someone else is looked at like any other, and not asked. That it is free again would be told
+by a connection that waits in its queue (half-closed and without a word, so that it costs the worker nothing whenever
+it comes to it), but the queue has two places: one is taken by the question that found it busy, which stays there
+until the worker is free, though we left. A second one of ours fills it, and then every other look at the port is
+dropped: to its owner the worker would seem dead in the middle of an answer. `rpc check` asks, when a person wants it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from synaptic.cluster.backend import State
 from synaptic.cluster.pool import Pool, Record
 from synaptic.discovery.health import Health, Step
 from synaptic.discovery.limits import Limits
-from synaptic.discovery.sweep import IS_HALF_OPEN, Probe, Sweep
+from synaptic.discovery.sweep import IS_HALF_OPEN, Host, Probe, Sweep, host_of
 from synaptic.endpoint import Endpoint
 from synaptic.errors import SynapticError
 
@@ -33,11 +40,14 @@ _LIMITS = Limits(at_once=64)
 _logger = logging.getLogger(__name__)
 
 Troubles = Mapping[Endpoint, str]  # what is wrong with each; empty for an open port; not in it: no look was possible
-Look = Callable[[Mapping[Endpoint, int]], Awaitable[Troubles]]  # takes the address of each, as a number
+Look = Callable[[Mapping[Endpoint, Host]], Awaitable[Troubles]]  # takes the address of each
 
 
 class Rounds:
-    """`clock` runs steadily, also while the machine sleeps. `look` is None where ports cannot be looked at without harm."""
+    """`clock` runs steadily, also while the machine sleeps. `look` is None where ports cannot be looked at without harm.
+
+    `after` is called at the end of each round.
+    """
 
     def __init__(
         self,
@@ -46,13 +56,15 @@ class Rounds:
         look: Look | None,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        after: Callable[[], None] = lambda: None,
     ) -> None:
         self._pool = pool
         self._look = look
         self._clock = clock
         self._sleep = sleep
+        self._after = after
         self._health: dict[Endpoint, Health] = {}
-        self._addresses: dict[Endpoint, int | None] = {}
+        self._addresses: dict[Endpoint, Host | None] = {}
         self._ended = clock()  # the last round
         self._pause = 0.0  # what we meant to wait since
         self._names_asked = clock()
@@ -91,13 +103,13 @@ class Rounds:
 
     async def twins(self) -> dict[Endpoint, Endpoint]:
         """Workers that are another known one by a second address → that other one, the first known."""
-        from synaptic.discovery.interfaces import read_interfaces
+        from synaptic.discovery.interfaces import own_addresses
 
         known = [record.endpoint for record in self._pool.records()]
         if len(known) == len({endpoint.port for endpoint in known}):
             return {}
         await self._resolve(known)
-        return twins(self._resolved(known), {int(each.address) for each in read_interfaces()})
+        return twins(self._resolved(known), own_addresses())
 
     async def _round(self) -> None:
         records = {record.endpoint: record for record in self._pool.records()}
@@ -106,6 +118,7 @@ class Rounds:
             self._addresses.pop(gone, None)
         if records:
             await (self._look_at(records) if self._look else self._pool.check())
+            self._after()
         self._ended = self._clock()
 
     async def _look_at(self, records: Mapping[Endpoint, Record]) -> None:
@@ -153,26 +166,26 @@ class Rounds:
         if self._clock() - self._names_asked > SELDOM:
             self._addresses = {endpoint: address for endpoint, address in self._addresses.items() if address is not None}
             self._names_asked = self._clock()
-        new = [endpoint for endpoint in endpoints if endpoint not in self._addresses and not endpoint.is_ipv6]
-        self._addresses.update(zip(new, await asyncio.gather(*map(_address, new)), strict=True))
+        new = [endpoint for endpoint in endpoints if endpoint not in self._addresses]
+        self._addresses.update(zip(new, await asyncio.gather(*map(address_of, new)), strict=True))
 
-    def _resolved(self, endpoints: Iterable[Endpoint]) -> dict[Endpoint, int]:
+    def _resolved(self, endpoints: Iterable[Endpoint]) -> dict[Endpoint, Host]:
         return {endpoint: address for endpoint in endpoints if (address := self._addresses.get(endpoint)) is not None}
 
 
-def twins(addresses: Mapping[Endpoint, int], own: set[int]) -> dict[Endpoint, Endpoint]:
+def twins(addresses: Mapping[Endpoint, Host], own: set[Host]) -> dict[Endpoint, Endpoint]:
     """`own`: the addresses of this machine, all of which are one."""
-    first: dict[Probe, Endpoint] = {}
+    first: dict[tuple[Host | None, int], Endpoint] = {}
     found: dict[Endpoint, Endpoint] = {}
     for endpoint, address in addresses.items():
-        place = (min(own) if address in own else address, endpoint.port)
+        place = (None if address in own else address, endpoint.port)
         if place in first:
             found[endpoint] = first[place]
         first.setdefault(place, endpoint)
     return found
 
 
-async def look(addresses: Mapping[Endpoint, int]) -> Troubles:
+async def look(addresses: Mapping[Endpoint, Host]) -> Troubles:
     """Half-open, all at once, in a thread. Raises SynapticError when this machine opens no more sockets."""
     opened: set[Probe] = set()
     probes = {endpoint: (address, endpoint.port) for endpoint, address in addresses.items()}
@@ -190,9 +203,9 @@ def steadily() -> float:
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
-def rounds(pool: Pool) -> Rounds:
+def rounds(pool: Pool, *, after: Callable[[], None] = lambda: None) -> Rounds:
     """As this system allows."""
-    return Rounds(pool, look=look if IS_HALF_OPEN else None, clock=steadily)
+    return Rounds(pool, look=look if IS_HALF_OPEN else None, clock=steadily, after=after)
 
 
 def _is_lost(record: Record) -> bool:
@@ -206,14 +219,14 @@ def _trouble(probe: Probe, sweep: Sweep) -> str:
     return "its machine answers, no worker listens there" if probe[0] in sweep.up else "its machine does not answer"
 
 
-async def _address(endpoint: Endpoint) -> int | None:
-    try:
-        async with asyncio.timeout(NAME_WITHIN):
-            found: Sequence[tuple[object, ...]] = await asyncio.get_running_loop().getaddrinfo(
-                endpoint.host, endpoint.port, family=socket.AF_INET, type=socket.SOCK_STREAM
-            )
-    except (OSError, TimeoutError, UnicodeError):
-        return None
-    address = found[0][4]
-    assert isinstance(address, tuple)
-    return int.from_bytes(socket.inet_aton(address[0]))
+async def address_of(endpoint: Endpoint) -> Host | None:
+    """Of IPv4 where there is one: llama-server speaks nothing else."""
+    if (host := host_of(endpoint.host)) is not None:
+        return host
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError, TimeoutError, UnicodeError):
+            async with asyncio.timeout(NAME_WITHIN):
+                loop = asyncio.get_running_loop()
+                found = await loop.getaddrinfo(endpoint.host, endpoint.port, family=family, type=socket.SOCK_STREAM)
+                return host_of(str(found[0][4][0]))
+    return None

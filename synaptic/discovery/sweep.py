@@ -14,6 +14,7 @@ One epoll loop in a thread of its own: nothing else this program does can delay 
 from __future__ import annotations
 
 import errno
+import ipaddress
 import random
 import selectors
 import socket
@@ -23,13 +24,15 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from ipaddress import IPv6Address
 
 from synaptic.discovery.limits import LEAST, MARGIN, Limits
 from synaptic.endpoint import Endpoint
 from synaptic.errors import SynapticError
 
 IS_HALF_OPEN = sys.platform == "linux"
-Probe = tuple[int, int]  # IPv4 address as a number, port
+Host = int | IPv6Address  # an IPv4 address is a number: millions of them fit into memory
+Probe = tuple[Host, int]  # and its port
 
 _RESET = struct.pack("ii", 1, 0)
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -49,8 +52,8 @@ class Sweep:
         progressed: Callable[[int], None] = lambda done: None,
     ) -> None:
         self.done = 0
-        self.up: set[int] = set()  # addresses that answered at all: refusing is an answer
-        self.blocked: dict[int, int] = {}  # address → the errno with which this machine refused to send
+        self.up: set[Host] = set()  # addresses that answered at all: refusing is an answer
+        self.blocked: dict[Host, int] = {}  # address → the errno with which this machine refused to send
         self._probes = probes
         self._limits = limits
         self._at_once = limits.at_once
@@ -97,10 +100,10 @@ class Sweep:
     def _start(self, probe: Probe, selector: selectors.BaseSelector) -> bool:
         """False: this machine has no room for one more now."""
         try:
-            sock = _half_open_socket()
+            sock = _half_open_socket(probe[0])
         except OSError as error:
             return self._slow_down(error)
-        code = sock.connect_ex((_dotted(probe[0]), probe[1]))
+        code = _connect(sock, probe)
         if code in (errno.EINPROGRESS, errno.EWOULDBLOCK):
             self._flying[sock] = (probe, time.monotonic() + self._limits.timeout)
             selector.register(sock, selectors.EVENT_WRITE)
@@ -168,15 +171,41 @@ def in_random_order(addresses: Iterator[int], ports: Sequence[int]) -> Iterator[
 
 
 def endpoint_of(probe: Probe) -> Endpoint:
-    return Endpoint(_dotted(probe[0]), probe[1])
+    host, port = probe
+    return Endpoint(_dotted(host) if isinstance(host, int) else str(host), port)
+
+
+def host_of(text: str) -> Host | None:
+    """None: it is no address, but a name."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return address if isinstance(address, IPv6Address) else int(address)
 
 
 def _dotted(address: int) -> str:
     return socket.inet_ntoa(address.to_bytes(4, "big"))
 
 
-def _half_open_socket() -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+def _connect(sock: socket.socket, probe: Probe) -> int:
+    """The errno of having begun."""
+    host, port = probe
+    if isinstance(host, int):
+        return sock.connect_ex((_dotted(host), port))
+    bare, _, link = str(host).partition("%")
+    try:
+        return sock.connect_ex((bare, port, 0, _number_of(link) if link else 0))
+    except OSError:  # no interface has the name
+        return errno.ENETUNREACH
+
+
+def _number_of(interface: str) -> int:
+    return int(interface) if interface.isdecimal() else socket.if_nametoindex(interface)
+
+
+def _half_open_socket(host: Host) -> socket.socket:
+    sock = socket.socket(socket.AF_INET if isinstance(host, int) else socket.AF_INET6, socket.SOCK_STREAM)
     sock.setblocking(False)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     if IS_HALF_OPEN:

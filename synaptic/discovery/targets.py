@@ -157,7 +157,9 @@ def _network(text: str) -> IPv4Network:
     except ValueError:
         raise UsageError(f"not a network: {one_line(text, 60) or '(empty)'}", hint="write it as 192.168.1.0/24") from None
     if not isinstance(network, IPv4Network):
-        raise UsageError(f"{network}: an IPv6 network is too large to look through", hint="name the machine: rpc add HOST")
+        raise UsageError(
+            f"{network}: an IPv6 network is too large to look through", hint="machines that speak IPv6 are found by zeroconf: discover"
+        )
     if network.is_multicast or network.is_unspecified or network.network_address in IPv4Network("0.0.0.0/8") or network.is_reserved:
         raise UsageError(f"{network}: no machine has such an address", hint="write it as 192.168.1.0/24")
     return network

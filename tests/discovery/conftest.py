@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import psutil
 import pytest
 from program import Done, run_main
 
@@ -103,3 +107,34 @@ def pool() -> Pool:
 def discover(own_home: Path) -> Callable[..., Done]:
     """Runs the whole program; `within` are the words of a command that runs it in another world."""
     return partial(run_main, cwd=own_home)
+
+
+@pytest.fixture
+def real_agent(tmp_path: Path) -> Iterator[int]:
+    if not (program := os.environ.get("CONSUL_BINARY")):
+        pytest.skip("CONSUL_BINARY names no program: no real Consul agent to ask")
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+    http, *others = (each.getsockname()[1] for each in sockets)
+    for each in sockets:
+        each.close()
+    ports = dict(zip(("serf_lan", "serf_wan", "server"), others, strict=True)) | {"http": http, "dns": -1, "grpc": -1}
+    (tmp_path / "agent.json").write_text(json.dumps({"disable_update_check": True, "node_name": "node-1", "ports": ports}))
+    words = (
+        "agent",
+        "-dev",
+        "-bind",
+        "127.0.0.1",
+        "-client",
+        "127.0.0.1",
+        "-log-level",
+        "info",
+        "-config-file",
+        str(tmp_path / "agent.json"),
+    )
+    agent = subprocess.Popen([program, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with agent:
+        assert agent.stdout
+        assert any("Synced node info" in line for line in agent.stdout), "the agent ended"
+        yield http
+        psutil.Process(agent.pid).kill()
+        agent.stdout.read()

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import socket
-import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
-import psutil
 import pytest
 
 from synaptic.cluster.backend import Kind
@@ -71,11 +66,15 @@ async def test_its_healthy_services_of_the_wanted_kinds_are_heard(launch):
 
 
 async def test_it_cannot_send_us_out_into_the_world(launch):
-    far = ("8.8.8.8:50052", "224.0.0.1:50052", "0.0.0.0:50052", "255.255.255.255:50052", "example.invalid:50052")
-    fake = launch("consulfake.py", *(word for each in (*far, "100.64.0.1:50052") for word in ("--service", f"llama-rpc={each}")))
+    useless = ("224.0.0.1:50052", "0.0.0.0:50052", "255.255.255.255:50052", "example.invalid:50052")
+    fake = launch(
+        "consulfake.py", *(word for each in (*useless, "8.8.8.8:50052", "100.64.0.1:50052") for word in ("--service", f"llama-rpc={each}"))
+    )
     said = await heard(fake.port)
     assert [str(hint.endpoint) for hint in said.found] == ["100.64.0.1:50052"]
-    assert said.notes == (f"consul at http://127.0.0.1:{fake.port}: left out 5 instances of llama-rpc, not at a private IPv4 address",)
+    assert [str(hint.endpoint) for hint in said.far] == ["8.8.8.8:50052"]
+    left_out = "left out 4 instances of llama-rpc, at no IPv4 address that could be used"
+    assert said.notes == (f"consul at http://127.0.0.1:{fake.port}: {left_out}",)
 
 
 async def test_a_thousand_are_enough_and_the_rest_is_spoken_of(launch):
@@ -192,79 +191,18 @@ async def test_an_index_that_falls_is_forgotten(launch):
     assert rests[1] > 0.9  # nothing blocks without an index, so we wait ourselves
 
 
-# being listed
-
-
-async def test_a_registration_passes_at_once_and_again_and_is_taken_back(launch):
-    fake = launch("consulfake.py")
-    async with asyncio.timeout(10), Consul(access(fake.port)) as consul:
-        async with consul.register(Service("llama-rpc", A, ttl=0.3)):
-            assert (await consul.healthy("llama-rpc")).endpoints == (A,)
-            told = [await asyncio.to_thread(fake.line) for _ in range(5)]
-        assert (await consul.healthy("llama-rpc")).endpoints == ()
-    passed = "PUT /v1/agent/check/pass/service:llama-rpc-127.0.0.2-50052 token="
-    assert told[:2] == ["PUT /v1/agent/service/register?replace-existing-checks=true token=", passed]
-    assert told.count(passed) >= 3
-
-
-async def test_an_agent_that_forgot_us_is_told_again(launch):
-    fake = launch("consulfake.py", "--mode", "forgetful")
-    failures: list[BackendError] = []
-    listed = Service("llama-rpc", A, ttl=0.3)
-    async with asyncio.timeout(10), Consul(access(fake.port)) as consul, consul.register(listed, failed=failures.append):
-        lines = [await asyncio.to_thread(fake.line) for _ in range(5)]
-        assert (await consul.healthy("llama-rpc")).endpoints == (A,)
-    assert [line.split()[1].split("/")[3] for line in lines] == ["service", "check", "check", "service", "check"]
-    assert "does not have associated TTL" in str(failures[0])
-
-
-async def test_a_registration_that_is_refused_says_so(launch):
-    fake = launch("consulfake.py", "--token", TOKEN)
-    with pytest.raises(BackendError, match="wants a token"):
-        async with Consul(access(fake.port)) as consul, consul.register(Service("llama-rpc", A)):
-            pytest.fail("registered")
-
-
 # a real agent
 
 
-@pytest.fixture
-def real_agent(tmp_path: Path) -> Iterator[int]:
-    if not (program := os.environ.get("CONSUL_BINARY")):
-        pytest.skip("CONSUL_BINARY names no program: no real Consul agent to ask")
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
-    http, *others = (each.getsockname()[1] for each in sockets)
-    for each in sockets:
-        each.close()
-    ports = dict(zip(("serf_lan", "serf_wan", "server"), others, strict=True)) | {"http": http, "dns": -1, "grpc": -1}
-    (tmp_path / "agent.json").write_text(json.dumps({"disable_update_check": True, "node_name": "node-1", "ports": ports}))
-    words = (
-        "agent",
-        "-dev",
-        "-bind",
-        "127.0.0.1",
-        "-client",
-        "127.0.0.1",
-        "-log-level",
-        "info",
-        "-config-file",
-        str(tmp_path / "agent.json"),
-    )
-    agent = subprocess.Popen([program, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    with agent:
-        assert agent.stdout
-        assert any("Synced node info" in line for line in agent.stdout), "the agent ended"
-        yield http
-        psutil.Process(agent.pid).kill()
-        agent.stdout.read()
-
-
 async def test_a_real_agent_lists_watches_and_forgets_us(real_agent):
+    service = Service("llama-rpc", A, ttl=10, meta=(("proto", "7.0.0"),))
     async with asyncio.timeout(30), Consul(access(real_agent)) as consul:
         watching = consul.watch("llama-rpc")
         assert await anext(watching) == ()
-        async with consul.register(Service("llama-rpc", A, ttl=1)):
-            assert await anext(watching) == (A,)
-            assert (await heard(real_agent)).found == (Hint(A, Kind.RPC, "consul"),)
+        await consul.register(service)
+        await consul.keep_alive(service)
+        assert await anext(watching) == (A,)
+        assert (await heard(real_agent)).found == (Hint(A, Kind.RPC, "consul"),)
+        await consul.deregister(service.id)
         assert await anext(watching) == ()
         await watching.aclose()

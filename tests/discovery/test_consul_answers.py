@@ -28,6 +28,7 @@ def recorded(name: str) -> object:
 def test_a_real_answer_is_read_and_an_empty_address_is_that_of_the_node():
     listing = parse(json.dumps(recorded("passing")).encode())
     assert (listing.endpoints, listing.left_out) == ((A, Endpoint("127.0.0.1", 50052)), 0)
+    assert listing.nodes == ("", "node-1")  # the first is at another address than its agent
 
 
 def shape(value: object) -> object:

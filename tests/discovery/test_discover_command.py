@@ -139,7 +139,7 @@ def test_dllama_ports_are_listed_and_proved_only_on_request(discover, launch, ow
     assert "Found: 127.0.7.1" in discover(*words).out
     assert [each["state"] for each in discover(*words, "--verify", "--json").json["found"]] == ["idle"]
     assert worker.line() == "session 1 complete"
-    assert not (own_home / SETTINGS).exists()
+    assert [each["port"] for each in json.loads((own_home / SETTINGS).read_text())["dllama_backends"]] == [worker.port]
 
 
 def test_nodes_are_found_by_name_of_their_software(discover, launch):
@@ -147,7 +147,7 @@ def test_nodes_are_found_by_name_of_their_software(discover, launch):
     done = discover("nodes", "discover", "127.0.7.0/30", "--port", str(ollama.port))
     found, summary = done.out.splitlines()
     assert found.startswith(f"  Found: 127.0.7.1:{ollama.port}   Ollama 0.13.5 · 4 models")
-    assert summary.startswith("found 1 server ")
+    assert summary.startswith("Added 1 new server ")
 
 
 def test_bare_discover_looks_for_every_kind(discover):

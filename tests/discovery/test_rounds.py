@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import itertools
+import socket
 import subprocess
 
 import pytest
 
 from synaptic.cluster.backend import Backend, Kind, State
+from synaptic.cluster.handshake import shake
 from synaptic.cluster.pool import Pool, Version
 from synaptic.discovery.health import CALM, FALL, LONGEST, RISE, STEP, UNANSWERED, Health, Step
 from synaptic.discovery.rounds import EVERY, SOON, Rounds, look, steadily, twins
 from synaptic.discovery.sweep import IS_HALF_OPEN
 from synaptic.endpoint import Endpoint
-from synaptic.events import Bus
+from synaptic.events import BackendChecked, Bus
 
 half_open = pytest.mark.skipif(not IS_HALF_OPEN, reason="elsewhere idle workers get a handshake a minute")
 A, B = Endpoint("127.0.7.1", 50052), Endpoint("127.0.7.2", 50052)
@@ -235,6 +238,12 @@ async def test_one_that_our_coordinator_holds_stays_held_and_is_not_spoken_to(wo
     record = world.pool.record(A)
     assert record
     assert record.detail == f"in use by demo, but {BAD}"
+    (told,) = [
+        event
+        for event in world.bus.history
+        if isinstance(event, BackendChecked) and event.state == "in-use" and event.detail == record.detail
+    ]
+    assert told.health == "lost"
     world.trouble[A] = GOOD
     await world.pass_by(2.5 * EVERY)
     assert world.state(A) == (State.IN_USE, "ready")
@@ -331,6 +340,29 @@ async def test_a_real_worker_that_is_killed_is_lost_within_ten_seconds_and_used_
                 await rounds.turn()
         finally:
             process.kill()
+
+
+@half_open
+@pytest.mark.live
+@pytest.mark.anyio
+async def test_a_second_one_that_waits_for_a_real_busy_worker_makes_it_look_dead(rpc_worker):
+    """Why a busy one is not waited for: the question that found it busy is the first."""
+    worker = rpc_worker(shielded=False)
+    place = {worker.endpoint: int(ipaddress.IPv4Address(worker.endpoint.host))}
+    with connect(worker.endpoint) as holder:
+        assert isinstance(await shake(worker.endpoint, within=0.3), Backend)
+        assert await look(place) == {worker.endpoint: GOOD}
+        with connect(worker.endpoint) as waiting:
+            waiting.shutdown(socket.SHUT_WR)
+            assert await look(place) == {worker.endpoint: BAD}
+            holder.close()
+            assert waiting.recv(1) == b""  # it was served, and nobody was harmed
+    assert await look(place) == {worker.endpoint: GOOD}
+    assert worker.process.poll() is None
+
+
+def connect(endpoint: Endpoint) -> socket.socket:
+    return socket.create_connection((endpoint.host, endpoint.port), timeout=20)
 
 
 @half_open

@@ -1,0 +1,85 @@
+"""
+What others are told of a worker of ours, by zeroconf and by Consul. What is not known is left out, never made up.
+
+Zeroconf's keys are short, for all of it fits into one packet; Consul's are words.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import platform
+import re
+from pathlib import Path
+
+import psutil
+
+from synaptic import __version__
+from synaptic.cluster.backend import Backend, State
+
+_STATES = {State.IDLE: "idle", State.INCOMPATIBLE: "idle", State.IN_USE: "busy", State.BUSY: "busy"}
+_ACCELERATED = re.compile(r"/lib(cuda|cudart|amdhip64|vulkan|OpenCL|ze_loader|sycl|musa|ascendcl|ggml-(?!base|cpu|rpc))[^/]*\.so")
+_WORDS = {"be": "backend", "mem": "mem_mib", "thr": "threads", "st": "state", "ver": "version"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """Of an rpc-server. `protocol` is its own version, such as 7.0.0; `memory` that of its devices, in MiB; `state` idle or busy."""
+
+    protocol: str | None = None
+    backend: str | None = None
+    devices: int | None = None
+    memory: int | None = None
+    threads: int | None = None
+    state: str | None = None
+
+    def text(self) -> dict[str, str]:
+        """Zeroconf's TXT."""
+        known = {
+            "proto": self.protocol,
+            "be": self.backend,
+            "devs": self.devices,
+            "mem": self.memory,
+            "thr": self.threads,
+            "arch": platform.machine(),
+            "st": self.state,
+            "role": "worker",
+            "ver": __version__,
+        }
+        return {key: str(value) for key, value in known.items() if value is not None}
+
+    def meta(self) -> dict[str, str]:
+        """Consul's Meta."""
+        return {_WORDS.get(key, key): value for key, value in self.text().items()}
+
+
+def describe(worker: Backend | None, pid: int | None) -> Description:
+    """`worker`: what its handshake proved, if there was one. `pid`: its process, if that is known."""
+    proved = worker is not None and bool(worker.devices)
+    return Description(
+        protocol=worker.version if worker else None,
+        backend=_backend(pid),
+        devices=len(worker.devices) if worker and proved else None,
+        memory=sum(device.total for device in worker.devices) >> 20 if worker and proved else None,
+        threads=_threads(pid),
+        state=_STATES.get(worker.state) if worker else None,
+    )
+
+
+def _backend(pid: int | None) -> str | None:
+    """A process that has no accelerator's library open computes on the CPU. One that has may do so all the same: not known."""
+    try:
+        maps = Path(f"/proc/{pid}/maps").read_text(errors="replace") if pid else ""
+    except OSError:
+        return None
+    return "CPU" if maps and not _ACCELERATED.search(maps) else None
+
+
+def _threads(pid: int | None) -> int | None:
+    """As its command line says; the program's own default it tells nobody."""
+    try:
+        words = psutil.Process(pid).cmdline() if pid else []
+    except psutil.Error:
+        return None
+    asked = [after for before, after in itertools.pairwise(words) if before in ("-t", "--threads")]
+    return int(asked[-1]) if asked and asked[-1].isdecimal() else None
