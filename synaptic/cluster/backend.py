@@ -35,7 +35,7 @@ class Device:
 
 @dataclasses.dataclass(frozen=True)
 class Backend:
-    """`detail` is a plain sentence: why it is not idle. `source` is where we heard of it: flag, env, file, scan."""
+    """`detail` is a plain sentence: why it is not idle. `source`: configured, local, or one of discovery.sources."""
 
     endpoint: Endpoint
     kind: Kind

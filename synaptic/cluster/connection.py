@@ -23,7 +23,7 @@ _LEAVE_BY_RESET = struct.pack("ii", 1, 0)
 _LEAVE_POLITELY = struct.pack("ii", 0, 0)
 _CHUNK = 1024  # an answer is at most 36 bytes; the rest is for an HTTP server to name itself
 
-Address = tuple[str, int]
+Address = tuple[str, int] | tuple[str, int, int, int]  # of IPv4, of IPv6
 
 
 class HungUpError(ProtocolError):
@@ -79,24 +79,29 @@ class Connection:
 async def connected(address: Address) -> AsyncIterator[Connection]:
     """Raises BackendError, a sentence, when there is no way to connect. Sets no deadline."""
     try:
-        opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        opened = socket.socket(socket.AF_INET if len(address) == 2 else socket.AF_INET6, socket.SOCK_STREAM)
     except OSError as error:
-        raise BackendError(_why(error)) from error
+        raise BackendError(why(error)) from error
     with opened as sock:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LEAVE_BY_RESET)
         try:
             await asyncio.get_running_loop().sock_connect(sock, address)
         except OSError as error:
-            raise BackendError(_why(error)) from error
+            raise BackendError(why(error)) from error
         yield Connection(sock)
 
 
-def _why(error: OSError) -> str:
+def why(error: OSError | UnicodeError) -> str:
+    """What `connect` or a look-up failed of, as what the other side did."""
+    if isinstance(error, (socket.gaierror, UnicodeError)):  # UnicodeError: a label that no name may have
+        return "no address is known by its name"
     if error.errno == errno.ECONNREFUSED:
         return "refused the connection: no server listens there"
     if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
         return "no route to it"
     if error.errno == errno.ETIMEDOUT:
         return "took no connection: host down or filtered"
+    if error.errno == errno.EINVAL:
+        return "an address that begins with fe80 needs its interface, such as %eth0 at its end"
     return f"cannot be reached: {os.strerror(error.errno).lower() if error.errno else error}"

@@ -11,33 +11,51 @@ import socket
 import time
 
 from synaptic.cluster.backend import Backend, Kind, State
+from synaptic.cluster.connection import why
 from synaptic.cluster.handshake import Foreign
-from synaptic.dllama.session import EMPTY_SESSION
+from synaptic.dllama.session import ACK, BUSY, EMPTY_SESSION
 from synaptic.endpoint import Endpoint
 from synaptic.terminal import one_line
 
-WITHIN = 1.5  # seconds to connect and to answer the first step
-_PATIENCE = 10.0  # seconds for each later step: it is a worker, and leaving would end it
+WITHIN = 1.5  # seconds to connect
+PATIENCE = 5.0  # seconds for the first answer: a worker whose machine is busy ends when we give up on it
+_LATER = 10.0  # seconds for each later one: it is a worker
 
 
-async def prove(endpoint: Endpoint, *, within: float = WITHIN) -> Backend | Foreign:
+async def prove(endpoint: Endpoint, *, within: float = WITHIN, patience: float = PATIENCE) -> Backend | Foreign:
     """Never raises for what a peer does. Not beside a root that is about to start: the worker is away for a moment."""
-    return await asyncio.to_thread(_session, endpoint, within)
+    return await asyncio.to_thread(_session, endpoint, within, patience)
 
 
-def _session(endpoint: Endpoint, within: float) -> Backend | Foreign:
-    began, has_proved = time.perf_counter(), False
+def _session(endpoint: Endpoint, within: float, patience: float) -> Backend | Foreign:
+    began = time.perf_counter()
     try:
-        with socket.create_connection((endpoint.host, endpoint.port), timeout=within) as sock:
-            for step in EMPTY_SESSION:
-                sock.sendall(step.request)
-                if (received := _read(sock, len(step.reply))) != step.reply:
-                    return Foreign(endpoint, "garbage" if received else "closed", _objection(received, has_proved=has_proved))
-                if not has_proved:
-                    has_proved, latency_ms = True, round((time.perf_counter() - began) * 1000, 2)
-                    sock.settimeout(_PATIENCE)
+        sock = socket.create_connection((endpoint.host, endpoint.port), timeout=within)
     except TimeoutError:
-        said = "went silent in the middle of the session" if has_proved else f"did not answer in {within:g} s"
+        return Foreign(endpoint, "silent", f"took no connection in {within:g} s: host down or filtered")
+    except ConnectionRefusedError as error:
+        return Foreign(endpoint, "closed", f"{why(error)}, or it is a dllama worker in use")
+    except (OSError, UnicodeError) as error:
+        return Foreign(endpoint, "closed", why(error))
+    with sock:
+        sock.settimeout(patience)
+        return _talk(sock, endpoint, began, patience)
+
+
+def _talk(sock: socket.socket, endpoint: Endpoint, began: float, patience: float) -> Backend | Foreign:
+    has_proved = False
+    try:
+        for step in EMPTY_SESSION:
+            sock.sendall(step.request)
+            if (received := _read(sock, len(step.reply))) != step.reply:
+                if received == BUSY[: len(ACK)]:
+                    return Backend(endpoint, Kind.DLLAMA, State.BUSY, detail="serves another root")
+                return Foreign(endpoint, "garbage" if received else "closed", _objection(received, has_proved=has_proved))
+            if not has_proved:
+                has_proved, latency_ms = True, round((time.perf_counter() - began) * 1000, 2)
+                sock.settimeout(_LATER)
+    except TimeoutError:
+        said = "went silent in the middle of the session" if has_proved else f"did not answer in {patience:g} s"
         return Foreign(endpoint, "silent", f"{said}: busy, or no dllama worker")
     except OSError as error:
         return Foreign(endpoint, "reset", f"ended the connection: {(error.strerror or str(error)).lower()}")

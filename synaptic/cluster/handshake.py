@@ -22,7 +22,7 @@ import time
 
 from synaptic.cluster import protocol
 from synaptic.cluster.backend import Backend, Device, Kind, State
-from synaptic.cluster.connection import Address, Connection, HungUpError, connected
+from synaptic.cluster.connection import Address, Connection, HungUpError, connected, why
 from synaptic.cluster.protocol import ProtocolError, Question, Version
 from synaptic.endpoint import Endpoint
 from synaptic.errors import BackendError
@@ -71,11 +71,11 @@ class _Talk:
         self._within = within
         self._speaks = speaks
         self._step = _Step.NAME
+        self._is_ipv6 = False
 
     async def run(self) -> Backend:
-        if self._endpoint.is_ipv6:
-            raise BackendError("rpc-server speaks IPv4 only: name its IPv4 address")
         address = await self._resolve()
+        self._is_ipv6 = len(address) > 2
         try:
             return await self._greet(address, protocol.HELLO)
         except HungUpError:  # so a server from before the 24 bytes refuses them, with a RST over what it left unread
@@ -90,14 +90,16 @@ class _Talk:
         return Backend(self._endpoint, Kind.RPC, State.UNREACHABLE, detail=what)
 
     async def _resolve(self) -> Address:
-        host, port = self._endpoint.host, self._endpoint.port
+        """Of IPv4 where there is one: llama-server speaks nothing else."""
         with contextlib.suppress(ValueError):
-            return str(ipaddress.IPv4Address(host)), port  # a look-up would cost a thread
+            return str(ipaddress.IPv4Address(self._endpoint.host)), self._endpoint.port  # a look-up would cost a thread
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:  # UnicodeError: a label that no name may have
-            raise BackendError("no IPv4 address is known by this name") from error
-        return str(found[0][4][0]), port
+            if not self._endpoint.is_ipv6:
+                with contextlib.suppress(OSError):
+                    return await _look_up(self._endpoint, socket.AF_INET)
+            return await _look_up(self._endpoint, socket.AF_INET6)
+        except (OSError, UnicodeError) as error:
+            raise BackendError(why(error)) from error
 
     async def _greet(self, address: Address, hello: Question) -> Backend:
         while True:
@@ -137,12 +139,21 @@ class _Talk:
         return Backend(self._endpoint, Kind.RPC, state, str(version), devices, latency_ms, detail=objection)
 
     def _objection(self, version: Version, hello: Question) -> str:
+        if self._is_ipv6:
+            return "answers by IPv6, which llama-server does not speak: name its IPv4 address"
         if self._speaks is None:
             return f"protocol {version}, needs upgrade" if hello is protocol.OLD_HELLO else ""
         if self._speaks.accepts(version):
             return ""
         verdict = "needs upgrade" if version < self._speaks else "too new"
         return f"protocol {version}, {verdict}: the engine here speaks {self._speaks}"
+
+
+async def _look_up(endpoint: Endpoint, family: socket.AddressFamily) -> Address:
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(endpoint.host, endpoint.port, family=family, type=socket.SOCK_STREAM)
+    address = found[0][4]
+    return (str(address[0]), endpoint.port) if len(address) == 2 else (str(address[0]), endpoint.port, address[2], address[3])
 
 
 async def _devices(connection: Connection, version: Version) -> tuple[Device, ...]:

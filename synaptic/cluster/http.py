@@ -23,6 +23,7 @@ from collections.abc import Mapping
 import aiohttp
 
 from synaptic.cluster.backend import Backend, Kind, State
+from synaptic.cluster.connection import why
 from synaptic.cluster.handshake import Foreign
 from synaptic.endpoint import Endpoint
 from synaptic.results import plural
@@ -31,11 +32,12 @@ from synaptic.terminal import one_line
 WITHIN = 1.5  # seconds, both requests together
 _MOST_BYTES = 64 * 1024
 _RESET = struct.pack("ii", 1, 0)
+COMPATIBLE = "OpenAI-compatible"
 _OWNERS = {"llamacpp": "llama-server", "vllm": "vLLM", "user": "dllama-api"}
 
 
 @dataclasses.dataclass(frozen=True)
-class _Answer:
+class Answer:
     status: int
     server: str
     body: object  # what the JSON says; None when it is none
@@ -43,7 +45,8 @@ class _Answer:
 
 async def identify(endpoint: Endpoint, *, within: float = WITHIN) -> Backend | Foreign:
     """Never raises for what a peer does."""
-    connector = aiohttp.TCPConnector(force_close=True, family=socket.AF_INET, socket_factory=_socket)
+    race = 0.25 if sys.platform == "linux" else None  # elsewhere the loser's server would see a connection without a request
+    connector = aiohttp.TCPConnector(force_close=True, happy_eyeballs_delay=race, socket_factory=quiet_socket)
     async with aiohttp.ClientSession(connector=connector, trust_env=False, cookie_jar=aiohttp.DummyCookieJar()) as http:
         try:
             async with asyncio.timeout(within):
@@ -51,7 +54,7 @@ async def identify(endpoint: Endpoint, *, within: float = WITHIN) -> Backend | F
         except TimeoutError:
             return Foreign(endpoint, "silent", f"did not answer in {within:g} s")
         except aiohttp.ClientConnectorError as error:
-            return Foreign(endpoint, "closed", f"took no connection: {_why(error)}")
+            return Foreign(endpoint, "closed", why(error.os_error))
         except aiohttp.ServerDisconnectedError:
             return Foreign(endpoint, "closed", "closed the connection without an answer")
         except aiohttp.ClientOSError as error:
@@ -64,7 +67,7 @@ async def _identify(http: aiohttp.ClientSession, endpoint: Endpoint) -> Backend 
     began = time.perf_counter()
     version = await _get(http, endpoint, "/api/version")
     latency_ms = round((time.perf_counter() - began) * 1000, 2)
-    if (number := _text(version.body, "version")) and version.status == 200:
+    if (number := text_of(version.body, "version")) and version.status == 200:
         tags = await _get(http, endpoint, "/api/tags")
         names = _names(tags.body, "models", "name")
         if names is not None:
@@ -72,19 +75,21 @@ async def _identify(http: aiohttp.ClientSession, endpoint: Endpoint) -> Backend 
     models = await _get(http, endpoint, "/v1/models")
     names = _names(models.body, "data", "id")
     if names is None or models.status != 200:
-        return Foreign(endpoint, "http", _describe(models))
-    return Backend(endpoint, Kind.OPENAI, State.IDLE, None, (), latency_ms, detail=_offers(_software(models), names))
+        return Foreign(endpoint, "http", describe(models))
+    return Backend(endpoint, Kind.OPENAI, State.IDLE, None, (), latency_ms, detail=_offers(software_of(models), names))
 
 
-async def _get(http: aiohttp.ClientSession, endpoint: Endpoint, path: str) -> _Answer:
-    async with http.get(f"http://{endpoint}{path}", allow_redirects=False, headers={"Connection": "close"}) as response:
+async def _get(http: aiohttp.ClientSession, endpoint: Endpoint, path: str) -> Answer:
+    bare = Endpoint(endpoint.host.partition("%")[0], endpoint.port)  # which of our interfaces leads there is not its affair
+    headers = {"Connection": "close", "Host": str(bare)}
+    async with http.get(f"http://{endpoint}{path}", allow_redirects=False, headers=headers) as response:
         body = b""
         while len(body) <= _MOST_BYTES and (chunk := await response.content.read(_MOST_BYTES + 1 - len(body))):
             body += chunk
-        return _Answer(response.status, response.headers.get("Server", ""), _parsed(body) if len(body) <= _MOST_BYTES else None)
+        return Answer(response.status, response.headers.get("Server", ""), parsed(body) if len(body) <= _MOST_BYTES else None)
 
 
-def _parsed(body: bytes) -> object:
+def parsed(body: bytes) -> object:
     try:
         parsed: object = json.loads(body)
     except (ValueError, RecursionError):
@@ -92,7 +97,7 @@ def _parsed(body: bytes) -> object:
     return parsed
 
 
-def _text(body: object, key: str) -> str | None:
+def text_of(body: object, key: str) -> str | None:
     value = body.get(key) if isinstance(body, Mapping) else None
     return one_line(value, 40) or None if isinstance(value, str) else None
 
@@ -102,16 +107,16 @@ def _names(body: object, key: str, name: str) -> list[str] | None:
     items = body.get(key) if isinstance(body, Mapping) else None
     if not isinstance(items, list):
         return None
-    names = [_text(item, name) for item in items]
+    names = [text_of(item, name) for item in items]
     return [each for each in names if each] if all(names) else None
 
 
-def _software(models: _Answer) -> str:
+def software_of(models: Answer) -> str:
     assert isinstance(models.body, Mapping)
-    owner = _text(models.body["data"][0], "owned_by") if models.body["data"] else None
+    owner = text_of(models.body["data"][0], "owned_by") if models.body["data"] else None
     if owner == "user" and models.server:  # dllama-api names no server
-        return "OpenAI-compatible"
-    return _OWNERS.get(owner or "") or ("llama-server" if models.server == "llama.cpp" else "OpenAI-compatible")
+        return COMPATIBLE
+    return _OWNERS.get(owner or "") or ("llama-server" if models.server == "llama.cpp" else COMPATIBLE)
 
 
 def _offers(software: str, names: list[str]) -> str:
@@ -123,7 +128,7 @@ def _why(error: OSError) -> str:
     return os.strerror(error.errno).lower() if error.errno else "no reason given"
 
 
-def _describe(answer: _Answer) -> str:
+def describe(answer: Answer) -> str:
     if answer.server == "llama.cpp" and answer.status == 503:
         return "llama-server, loading its model"
     server = f" ({one_line(answer.server, 60)})" if answer.server else ""
@@ -131,7 +136,7 @@ def _describe(answer: _Answer) -> str:
     return f"HTTP server{server}{needs_key}"
 
 
-def _socket(info: tuple[int, int, int, str, object]) -> socket.socket:
+def quiet_socket(info: tuple[int, int, int, str, object]) -> socket.socket:
     sock = socket.socket(info[0], info[1], info[2])
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)  # whoever cancels us before the request leaves no trace
     if sys.platform == "linux":

@@ -54,12 +54,14 @@ class Pool:
         self,
         bus: Bus,
         *,
+        kind: Kind = Kind.RPC,
         shake: Shake = shake,
         speaks: Version | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.speaks = speaks
+        self._kind = kind
         self._bus = bus
         self._shake = shake
         self._clock = clock
@@ -95,7 +97,7 @@ class Pool:
 
     def add(self, endpoints: Iterable[Endpoint], source: str) -> None:
         for endpoint in endpoints:
-            before = self._answers.get(endpoint) or Backend(endpoint, Kind.RPC, State.UNVERIFIED)
+            before = self._answers.get(endpoint) or self._unasked(endpoint)
             self._settle(dataclasses.replace(before, source=source))
 
     def learn(self, found: Iterable[Backend]) -> None:
@@ -160,7 +162,7 @@ class Pool:
     async def ask(self, endpoint: Endpoint, *, within: float = WITHIN) -> Backend | Foreign:
         """Shake hands with what lives at `endpoint`, known or not, if that can do no harm now; else say what we know."""
         if owner := self._holders.get(endpoint):
-            return _in_use(self._answers.get(endpoint) or Backend(endpoint, Kind.RPC, State.UNVERIFIED), owner, self._doubts.get(endpoint))
+            return _in_use(self._answers.get(endpoint) or self._unasked(endpoint), owner, self._doubts.get(endpoint))
         if (left := self._rests.get(endpoint, 0.0) - self._clock()) > 0:
             return dataclasses.replace(self._answers[endpoint], detail=f"{self._answers[endpoint].detail}; left out for {left:.0f} s")
         if (silence := self._silences.get(endpoint)) and (left := silence.until - self._clock()) > 0:
@@ -194,6 +196,9 @@ class Pool:
             version, devices = _proven(answer, before)
             self._settle(dataclasses.replace(answer, version=version, devices=devices, source=before.source), is_news=True)
 
+    def _unasked(self, endpoint: Endpoint) -> Backend:
+        return Backend(endpoint, self._kind, State.UNVERIFIED)
+
     def _settle_known(self, endpoints: Iterable[Endpoint]) -> None:
         for endpoint in endpoints:
             if answer := self._answers.get(endpoint):
@@ -211,7 +216,14 @@ class Pool:
         self._records[endpoint] = record = _record(shown, last_seen, since, is_doubted=doubt is not None)
         was = (before.state, before.health) if before else (State.UNVERIFIED, "unknown")
         if shown.state is not was[0] or (owner and record.health != was[1]):
-            self._bus.publish(BackendChecked(endpoint=endpoint, kind=shown.kind.value, state=shown.state.value, detail=shown.detail))
+            told = BackendChecked(
+                endpoint=endpoint, kind=shown.kind.value, state=shown.state.value, detail=shown.detail, health=record.health
+            )
+            self._bus.publish(told)
+
+
+def in_use(endpoint: Endpoint, owner: str) -> Backend:
+    return _in_use(Backend(endpoint, Kind.RPC, State.UNVERIFIED), owner, None)
 
 
 def _in_use(answer: Backend, owner: str, doubt: str | None) -> Backend:

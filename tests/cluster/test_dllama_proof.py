@@ -47,7 +47,7 @@ async def test_a_free_worker_is_proved_again_and_again(dllama):
 async def test_once_begun_it_is_finished_even_when_cancelled(dllama):
     endpoint, worker = dllama("--mode", "slow")
     for number in (1, 2):
-        proving = asyncio.create_task(prove(endpoint, within=5))
+        proving = asyncio.create_task(prove(endpoint))
         assert await asyncio.to_thread(worker.stdout.readline) == "greeted\n"
         proving.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -65,16 +65,22 @@ async def test_once_begun_it_is_finished_even_when_cancelled(dllama):
 )
 async def test_what_is_no_worker_is_named(dllama, mode, reason, detail):
     endpoint, _ = dllama("--mode", mode)
-    assert await prove(endpoint, within=0.2) == Foreign(endpoint, reason, detail)
+    assert await prove(endpoint, patience=0.2) == Foreign(endpoint, reason, detail)
 
 
 async def test_where_nothing_listens_it_says_so(closed_port):
-    assert await prove(closed_port) == Foreign(closed_port, "reset", "ended the connection: connection refused")
+    told = "refused the connection: no server listens there, or it is a dllama worker in use"
+    assert await prove(closed_port) == Foreign(closed_port, "closed", told)
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 64 + ".invalid"])
+async def test_a_name_that_nobody_knows_is_said(host):
+    assert await prove(Endpoint(host, 9999)) == Foreign(Endpoint(host, 9999), "closed", "no address is known by its name")
 
 
 async def test_an_rpc_server_is_not_harmed_by_it(rpcfake):
     """It waits for one byte more than the hello has, so nothing is answered to someone who has left."""
     fake = rpcfake()
-    answer = await prove(fake.endpoint, within=0.2)
+    answer = await prove(fake.endpoint, patience=0.2)
     assert isinstance(answer, Foreign)
     assert answer.reason == "silent"

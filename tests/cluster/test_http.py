@@ -89,7 +89,7 @@ async def test_an_rpc_server_is_not_harmed_by_it(rpcfake, mode, reason):
 
 
 async def test_where_nothing_listens_it_says_so(closed_port):
-    assert await identify(closed_port) == Foreign(closed_port, "closed", "took no connection: connection refused")
+    assert await identify(closed_port) == Foreign(closed_port, "closed", "refused the connection: no server listens there")
 
 
 async def test_dllama_api_is_recognised_and_survives_every_interruption(serve):
