@@ -1,4 +1,4 @@
-"""Which GGUF files lie below some folders. Bounded: a folder may be a whole disk, or link to itself."""
+"""Which files of models lie below some folders. Bounded: a folder may be a whole disk, or link to itself."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from pathlib import Path
 DEEPEST = 4  # levels below a folder: <hub>/models--<name>/snapshots/<revision>/<file>
 MOST_FILES = 2000
 MOST_LOOKED_AT = 20_000  # entries of folders, in one walk
+SMALLEST_DLLAMA = 256 * 1024  # bytes
 
 
-def gguf_files(folders: Iterable[Path]) -> list[Path]:
+def model_files(folders: Iterable[Path]) -> list[Path]:
     """Nearest first, each folder once however many links lead to it. What cannot be read is passed over."""
     return list(itertools.islice(_walk(deque((folder, 0) for folder in folders)), MOST_FILES))
 
@@ -31,7 +32,7 @@ def _walk(waiting: deque[tuple[Path, int]]) -> Iterator[Path]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.name.lower().endswith(".gguf"):
+            if _is_model(entry):
                 yield Path(entry.path)
             elif depth < DEEPEST and _is_folder(entry):
                 waiting.append((Path(entry.path), depth + 1))
@@ -52,6 +53,19 @@ def _entries(folder: Path, most: int) -> list[os.DirEntry[str]]:
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         return sorted(itertools.islice(entries, most), key=lambda entry: entry.name)
     return []
+
+
+def _is_model(entry: os.DirEntry[str]) -> bool:
+    name = entry.name.lower()
+    return name.endswith(".gguf") or (name.endswith(".m") and _is_large(entry))
+
+
+def _is_large(entry: os.DirEntry[str]) -> bool:
+    """No program text, which may end in .m too, is as long as a model."""
+    try:
+        return entry.stat().st_size >= SMALLEST_DLLAMA and not entry.is_dir()
+    except OSError:
+        return False
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -11,12 +11,14 @@ Format: docs/gguf.md of the ggml repository, versions 2 and 3, little-endian.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from synaptic.models.gguf_header import Header, Keys, Tensor, Value, describe
+from synaptic.models.gguf_long import Whole, read_whole
 from synaptic.models.gguf_source import Source, opened
 from synaptic.models.gguf_types import ARRAY, SCALARS, STRING, TENSOR_TYPES
 from synaptic.results import gib
@@ -26,27 +28,74 @@ MOST_TENSORS = 100_000
 MOST_KEYS = 10_000
 MOST_DIMENSIONS = 4  # GGML_MAX_DIMS
 LONGEST_KEPT = 1024  # of an array, or of a text: one value per layer is kept, one per token is not
+LARGEST_KEYS = 64 * 1024**2  # bytes
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
+
+
+@dataclasses.dataclass(frozen=True)
+class Content:
+    """`whole`: the long values that were asked for. `start`: where in the file the data of the tensors begins."""
+
+    keys: Keys
+    whole: dict[str, Whole]
+    tensors: list[Tensor]
+    start: int
 
 
 def read_header(path: Path) -> Header:
     """Blocks on the disk. EngineError: one sentence that names the file and the cause."""
     with opened(path) as source:
-        tensor_count, key_count = _preamble(source)
-        keys: Keys = {}
-        for _ in range(key_count):
-            _read_key(source, keys)
-        tensors: dict[str, Tensor] = {}
-        for _ in range(tensor_count):
-            tensor = _read_tensor(source)
-            if tensor.name in tensors:
-                raise source.refusal(f"has two tensors called {one_line(tensor.name, 60)}")
-            tensors[tensor.name] = tensor
-        _check_extent(source, keys, tensors.values())
+        keys, tensors, _ = _read(source)
         try:
-            return describe(keys, list(tensors.values()), source.size)
+            return describe(keys, tensors, source.size)
         except ValueError as error:
             raise source.refusal(str(error)) from error
+
+
+def read_tensors(path: Path) -> tuple[int, list[Tensor]]:
+    """Where in the file the tensor data begins, and its tensors. Blocks on the disk; EngineError as above."""
+    with opened(path) as source:
+        _, tensors, start = _read(source)
+        return start, tensors
+
+
+def without_weights(path: Path) -> bytes:
+    """The file as if it had no tensors and were whole: all that an engine needs to refuse it, or not. Blocks on the disk; EngineError."""
+    kept: list[tuple[int, int]] = []
+    with opened(path) as source:
+        _, key_count = _preamble(source)
+        for _ in range(key_count):
+            start, keys = source.position, Keys()
+            _read_key(source, keys, {})
+            kept += [] if any(name.startswith("split.") for name in keys) else [(start, source.position)]
+        if source.position > LARGEST_KEYS:
+            raise source.refusal(f"has keys of {gib(source.position)}")
+    with path.open("rb") as file:
+        raw = file.read(kept[-1][1] if kept else 0)
+    head = b"GGUF" + struct.pack("<IQQ", 3, 0, len(kept)) + b"".join(raw[start:end] for start, end in kept)
+    return head + bytes(-len(head) % 32)
+
+
+def read_content(path: Path, whole: Collection[str]) -> Content:
+    """With the full value of the keys named in `whole`, however long. Blocks on the disk; EngineError as above."""
+    found: dict[str, Whole | None] = dict.fromkeys(whole)
+    with opened(path) as source:
+        keys, tensors, start = _read(source, found)
+        return Content(keys, {name: value for name, value in found.items() if value is not None}, tensors, start)
+
+
+def _read(source: Source, whole: dict[str, Whole | None] | None = None) -> tuple[Keys, list[Tensor], int]:
+    tensor_count, key_count = _preamble(source)
+    keys: Keys = {}
+    for _ in range(key_count):
+        _read_key(source, keys, whole or {})
+    tensors: dict[str, Tensor] = {}
+    for _ in range(tensor_count):
+        tensor = _read_tensor(source)
+        if tensor.name in tensors:
+            raise source.refusal(f"has two tensors called {one_line(tensor.name, 60)}")
+        tensors[tensor.name] = tensor
+    return keys, list(tensors.values()), _check_extent(source, keys, tensors.values())
 
 
 def _preamble(source: Source) -> tuple[int, int]:
@@ -64,12 +113,15 @@ def _preamble(source: Source) -> tuple[int, int]:
     return tensor_count, key_count
 
 
-def _read_key(source: Source, keys: Keys) -> None:
+def _read_key(source: Source, keys: Keys, whole: dict[str, Whole | None]) -> None:
     name = _name(source.string())
     kind = source.number(_U32)
     if name in keys:
         raise source.refusal(f"has the key {one_line(name, 60)} twice")
-    keys[name] = _read_value(source, kind)
+    if name in whole:
+        keys[name], whole[name] = None, read_whole(source, kind)
+    else:
+        keys[name] = _read_value(source, kind)
 
 
 def _read_value(source: Source, kind: int) -> Value:
@@ -112,11 +164,11 @@ def _read_tensor(source: Source) -> Tensor:
     elements = math.prod(shape)
     if elements == 0 or elements >= 2**63 or (shape[0] if shape else 1) % kind.block:
         raise source.refusal(f"claims a {kind.name} tensor of the shape {shape}")
-    return Tensor(name, kind.name, elements, elements // kind.block * kind.bytes, offset)
+    return Tensor(name, kind.name, elements, elements // kind.block * kind.bytes, offset, tuple(reversed(shape)))
 
 
-def _check_extent(source: Source, keys: Keys, tensors: Iterable[Tensor]) -> None:
-    """The data of every tensor lies in the file, and none of it is counted twice."""
+def _check_extent(source: Source, keys: Keys, tensors: Iterable[Tensor]) -> int:
+    """The data of every tensor lies in the file, and none of it is counted twice. Returns where it begins."""
     alignment = keys.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
         raise source.refusal("claims an alignment that is no power of two")
@@ -133,6 +185,7 @@ def _check_extent(source: Source, keys: Keys, tensors: Iterable[Tensor]) -> None
         raise source.ends_early(f", {gib(end - source.size)} are missing")
     if total > max(source.size - start, 0):
         raise source.refusal("claims tensors that overlap")
+    return start
 
 
 def _name(raw: bytes) -> str:

@@ -62,6 +62,7 @@ class Tensor:
     elements: int
     bytes: int
     offset: int  # from the start of the tensor data
+    shape: tuple[int, ...] = ()  # outermost first, as NumPy has it
 
 
 def describe(keys: Keys, tensors: list[Tensor], file_bytes: int) -> Header:

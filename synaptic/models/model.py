@@ -7,7 +7,8 @@ from pathlib import Path
 
 from synaptic.errors import EngineError
 
-LLAMA_CPP, DLLAMA, OLLAMA, OPENAI = "llama.cpp", "dllama", "ollama", "openai"  # the engines that may answer
+LLAMA_CPP, DLLAMA, BUILTIN, OLLAMA, OPENAI = "llama.cpp", "dllama", "builtin", "ollama", "openai"
+ENGINES = (OLLAMA, LLAMA_CPP, DLLAMA, BUILTIN, OPENAI)  # that may answer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,7 +34,7 @@ def read_whole(path: Path) -> Header:
         raise _not_first(path, first)
     if first.split_count < 2:
         return first
-    parts = [first, *(_read_part(part, first) for part in _others(path, first.split_count))]
+    parts = [first, *(_read_part(part, first) for part in other_files(path, first.split_count))]
     return dataclasses.replace(
         first,
         parameters=sum(part.parameters for part in parts),
@@ -48,7 +48,8 @@ def read_whole(path: Path) -> Header:
     )
 
 
-def _others(path: Path, count: int) -> list[Path]:
+def other_files(path: Path, count: int) -> list[Path]:
+    """Where the files after the first of `count` are. EngineError: the first is not called as one."""
     part = _PART.fullmatch(path.stem)
     if part is None or int(part["count"]) != count:
         raise refusal(path, f"is the first of {count} files, but is not called so")

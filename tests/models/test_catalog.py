@@ -6,10 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from dllama.dllamas import LLAMA_BYTES, Q40, write
 from models.conftest import F32, small_model, write_model
+from models.stores import add, blob
+from models.test_split import write_parts
 
 from synaptic.errors import EngineError
 from synaptic.models.catalog import RECENT, Catalog
+from synaptic.models.folders import SMALLEST_DLLAMA
+from synaptic.models.model import OLLAMA, OPENAI, Offer
 
 DEMO = Path(__file__).parents[2] / "config" / "demo" / "demo-q4_0.gguf"
 
@@ -131,6 +136,14 @@ def test_a_file_that_changed_is_read_again(catalog: Catalog, folder: Path) -> No
     assert catalog.find("m").layers == 2
 
 
+def test_a_file_that_vanishes_after_it_was_found_is_said(catalog: Catalog, folder: Path) -> None:
+    path = small_model(folder / "m.gguf")
+    model = catalog.find("m")
+    path.unlink()
+    with pytest.raises(EngineError, match="there is no file .*m.gguf"):
+        catalog.header(model)
+
+
 def test_a_survey_names_what_it_cannot_read(catalog: Catalog, folder: Path) -> None:
     path = small_model(folder / "cut.gguf")
     path.write_bytes(path.read_bytes()[:-1000])
@@ -158,3 +171,106 @@ def test_without_the_shipped_file_there_is_no_demo(folder: Path) -> None:
     catalog = Catalog(lambda: [folder], folder / "demo-q4_0.gguf")
     assert catalog.names() == []
     assert str(unfound(catalog, "demo")) == 'no model named "demo" here'
+
+
+NODE = "http://127.0.0.1:11434"
+
+
+def with_store(tmp_path: Path, *offers: Offer) -> Catalog:
+    return Catalog(tuple, DEMO, stores=lambda: [tmp_path / "store"], offers=lambda: offers, links=tmp_path / "links")
+
+
+def stored(tmp_path: Path, name: str, layers: int = 2) -> bytes:
+    data = small_model(tmp_path / "source" / "m.gguf", layers).read_bytes()
+    add(tmp_path / "store", name, ("model", data))
+    return data
+
+
+@pytest.mark.parametrize("typed", ["llama3.1:70b", "LLAMA3.1:70B", "library/llama3.1:70b", "registry.ollama.ai/library/llama3.1:70b"])
+def test_a_model_of_ollamas_store_is_found_in_place(typed: str, tmp_path: Path) -> None:
+    data = stored(tmp_path, "llama3.1:70b")
+    catalog = with_store(tmp_path)
+    assert catalog.knows(typed)
+    model = catalog.find(typed)
+    assert (model.name, model.source, model.engines) == ("llama3.1:70b", "ollama", ("llama.cpp",))
+    assert model.path == blob(tmp_path / "store", data)
+    assert (model.layers, model.bytes) == (2, len(data))
+    assert catalog.header(model).layers == 2
+    assert catalog.names() == [("demo", "shipped"), ("llama3.1:70b", str(tmp_path / "store"))]
+
+
+def test_what_a_store_and_a_server_have_is_one_model(tmp_path: Path) -> None:
+    stored(tmp_path, "hf.co/org/repo:Q4_0")
+    offer = Offer("HF.co/org/repo:q4_0", NODE, OLLAMA, bytes=7, parameters=10**9)
+    catalog = with_store(tmp_path, offer)
+    model = catalog.find("hf.co/Org/repo:Q4_0")
+    assert model.engines == ("ollama", "llama.cpp")
+    assert model.offers == (offer,)
+    assert model.parameters < 10**6  # the file knows better
+    assert [each.name for each in catalog.models()] == ["demo", "hf.co/org/repo:Q4_0"]
+
+
+def test_what_only_servers_have_has_no_file(tmp_path: Path) -> None:
+    offers = (
+        Offer("qwen3:235b-a22b", NODE, OLLAMA, bytes=142 * 10**9, parameters=235_100_000_000, quantization="Q4_K_M", family="qwen3moe"),
+        Offer("qwen3:235b-A22B", "http://127.0.0.2:11434", OLLAMA),
+        Offer("org/served-7b", "http://127.0.0.3:8000", OPENAI, context=4096),
+        Offer("llama3.2:latest", NODE, OLLAMA),
+    )
+    catalog = with_store(tmp_path, *offers)
+    model = catalog.find("qwen3:235b-a22b")
+    assert (model.path, model.source, model.engines, model.offers) == (None, "node", ("ollama",), offers[:2])
+    assert (model.parameters, round(model.active_parameters / 10**9), model.quantization) == (235_100_000_000, 22, "Q4_K_M")
+    served = catalog.find("org/served-7b")
+    assert (served.parameters, served.engines, served.context) == (7 * 10**9, ("openai",), 4096)
+    assert catalog.find("llama3.2").parameters == 3_200_000_000
+    assert ("org/served-7b", "http://127.0.0.3:8000") in catalog.names()
+    with pytest.raises(EngineError, match="has no file on this machine"):
+        catalog.header(model)
+
+
+def test_a_broken_blob_matters_only_where_no_server_has_the_model(tmp_path: Path) -> None:
+    data = stored(tmp_path, "m:7b")
+    blob(tmp_path / "store", data).unlink()
+    assert "is gone" in str(unfound(with_store(tmp_path), "m:7b"))
+    model = with_store(tmp_path, Offer("m:7b", NODE, OLLAMA)).find("m:7b")
+    assert (model.path, model.engines, model.parameters) == (None, ("ollama",), 7 * 10**9)
+    assert "is gone" in with_store(tmp_path).survey().unreadable[0]
+
+
+def test_the_shipped_model_keeps_its_name(tmp_path: Path) -> None:
+    stored(tmp_path, "demo")
+    catalog = with_store(tmp_path, Offer("demo:latest", NODE, OLLAMA))
+    assert catalog.find("demo").source == "shipped"
+    assert catalog.find("demo:latest").engines == ("ollama", "llama.cpp")
+
+
+def test_a_model_that_is_nowhere_may_be_pulled(tmp_path: Path) -> None:
+    assert unfound(with_store(tmp_path), "mixtral:8x22b").hint == "try: model list, or: model pull mixtral:8x22b"
+    assert str(unfound(with_store(tmp_path), "org/nothing")) == 'no model named "org/nothing" here'
+
+
+def test_a_split_model_of_a_store_is_read_through_links(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    write_parts(tmp_path / "parts")
+    add(tmp_path / "store", "big", *(("model", path.read_bytes()) for path in (tmp_path / "parts").iterdir()))
+    model = with_store(tmp_path).find("big")
+    assert model.path
+    assert model.path.parent == tmp_path / "links"
+    assert (model.layers, model.source) == (3, "ollama")
+
+
+def test_a_model_of_distributed_llama_is_asked_of_dllama(catalog: Catalog, folder: Path) -> None:
+    path = write(folder / "dllama_model_small_q40.m", LLAMA_BYTES + int(12_900 * 64 * (4 + Q40)), vocab=13_000)
+    assert path.stat().st_size > SMALLEST_DLLAMA
+    (folder / "program.m").write_text("x = 1;")
+    model = catalog.find("dllama_model_small_q40")
+    assert (model.engines, model.quantization, model.layers, model.path) == (("dllama",), "Q40", 2, path)
+    assert catalog.find(str(path)) == model
+    header = catalog.dllama_header(model)
+    assert header is not None
+    assert header.vocabulary == 13_000
+    assert catalog.dllama_header(catalog.find("demo")) is None
+    assert [each.name for each in catalog.models()] == ["demo", "dllama_model_small_q40"]
+    path.write_bytes(path.read_bytes()[:-5])
+    assert "ends early, 5 bytes are missing" in str(unfound(catalog, str(path)))
