@@ -1,48 +1,151 @@
-"""Where a prompt goes, and why. Pure: values in, a value out; touches no socket and no clock."""
+"""
+Where a prompt goes, and why. Pure: values in, a value out; touches no socket and no clock.
+
+    only at nodes                                     the best node
+    distributed off                                   a node that has it, else this machine
+    distributed on   ≤ 13B, or a node is known to hold it   a node that has it
+                     ≤ 70B, no worker ready           a node that has it
+                     else                             over the workers, or the one machine that is faster alone
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from synaptic.cluster.backend import Backend
+from synaptic.cluster.node import NodeState
 from synaptic.errors import BackendError, EngineError
-from synaptic.models.model import Model
-from synaptic.planning.plan import LONGEST_DEFAULT_CONTEXT, Plan, Route
-from synaptic.results import gib, plural
+from synaptic.models.model import DLLAMA, LLAMA_CPP, Model
+from synaptic.planning.machine import Machine
+from synaptic.planning.placement import Placement, place
+from synaptic.planning.plan import DEFAULT_KV, Plan, Route
+from synaptic.planning.shape import Shape
+from synaptic.results import gib
 
-LLAMA_CPP = "llama.cpp"
-
-
-def choose(model: Model, *, distributed: bool, workers: Sequence[Backend], context: int | None = None) -> Route:
-    """`workers` are all that are known, with their state of this moment. Raises when nothing can hold the model."""
-    tokens = min(context or LONGEST_DEFAULT_CONTEXT, model.context or LONGEST_DEFAULT_CONTEXT)
-    if not distributed:
-        return Route(LLAMA_CPP, Plan(model, (), tokens), "on this machine: distributed is off")
-    ready = [worker for worker in workers if worker.is_ready]
-    if not ready:
-        raise BackendError("distributed is on, but no worker is ready" + _reasons(workers), hint=_way_out(workers))
-    used = ready[: max(model.layers, 1)]  # a worker without a layer would only add a network hop
-    _check_memory(model, used)
-    return Route(LLAMA_CPP, Plan(model, tuple(worker.endpoint for worker in used), tokens), _why(used, workers))
+SMALL, MEDIUM = 13 * 10**9, 70 * 10**9  # parameters
+BITS = 4.8  # of one weight, where only the bytes of a model are known: Q4_K_M
 
 
-def _why(used: Sequence[Backend], workers: Sequence[Backend]) -> str:
-    lost = [worker for worker in workers if not worker.is_ready]
-    left_out = len(workers) - len(lost) - len(used)
-    why = "distributed is on"
-    if lost:
-        why += f"; without {', '.join(f'{worker.endpoint} ({worker.state.value})' for worker in lost)}"
-    if left_out:
-        why += f"; {plural(left_out, 'worker')} left out: fewer layers than workers"
-    return why
+@dataclasses.dataclass(frozen=True)
+class Situation:
+    """
+    What is there at this moment. `nodes`: those that offer the model, best first, each with what speaks for it.
+
+    `workers` are all that are known; `machines` are those of them that are ready, in the same order. `via`: the engine
+    that the user wants; None: the best.
+    """
+
+    distributed: bool
+    here: Machine
+    workers: Sequence[Backend] = ()
+    machines: Sequence[Machine] = ()
+    nodes: Sequence[tuple[NodeState, str]] = ()
+    shape: Shape | None = None  # None: the model has no file that llama.cpp reads here
+    context: int = 8192  # tokens of one slot
+    kv_type: str = DEFAULT_KV
+    via: str | None = None
+    goes_on: bool = False  # a part of the answer is written: rather on this machine than not at all
 
 
-def _check_memory(model: Model, used: Sequence[Backend]) -> None:
-    room = sum(worker.free_bytes for worker in used)
-    if 0 < room < model.bytes:
-        missing = gib(model.bytes - room)
-        have = f"{plural(len(used), 'worker')} offer {gib(room)}" if len(used) > 1 else f"one worker offers {gib(room)}"
-        raise EngineError(f"{model.name} needs {gib(model.bytes)} and {have}: {missing} missing", hint="try: rpc add another worker")
+def choose(model: Model, now: Situation) -> Route:
+    """Raises BackendError when nobody can be asked, EngineError when nothing can hold the model."""
+    if now.via:
+        return dataclasses.replace(_by(now.via, model, now), is_forced=True)
+    if now.shape is None:
+        return _at_node(model, now, "only servers have it")
+    if not now.distributed:
+        return _at_node(model, now, "distributed is off") if now.nodes else _here(model, now, "distributed is off")
+    if reason := _for_a_node(model, now):
+        return _at_node(model, now, reason)
+    return _spread(model, now, now.shape)
+
+
+def _by(via: str, model: Model, now: Situation) -> Route:
+    why = f"{via} was asked for"
+    if via != LLAMA_CPP:
+        wanted = [each for each in now.nodes if _via(each[0]) == via]
+        return _at_node(model, dataclasses.replace(now, nodes=wanted), why)
+    if now.shape is None:
+        raise EngineError(f"llama.cpp cannot run {model.name}: no file of it is here", hint=f"try: model pull {model.name}")
+    return _spread(model, now, now.shape) if now.distributed else _here(model, now, why)
+
+
+def _for_a_node(model: Model, now: Situation) -> str:
+    """Why a node is better than the workers; empty when it is not."""
+    if not now.nodes:
+        return ""
+    size = model.parameters or round(model.bytes * 8 / BITS)
+    if size <= SMALL:
+        return "up to 13B one node is fastest"
+    if any(_holds(state, model, now) for state, _ in now.nodes):
+        return "it fits one machine"
+    if not now.machines:
+        return "no worker is ready"
+    return ""
+
+
+def _holds(state: NodeState, model: Model, now: Situation) -> bool:
+    """Whether the node is known to have room: it has the model loaded, or it is this machine and this machine has."""
+    if any(offer.is_loaded for offer in model.offers if offer.node == state.node.url):
+        return True
+    return state.node.endpoint.is_loopback and now.here.free is not None and model.bytes <= now.here.free
+
+
+def _at_node(model: Model, now: Situation, why: str) -> Route:
+    if not now.nodes:
+        at = ", ".join(sorted({offer.node for offer in model.offers})) or "no server"
+        if DLLAMA in model.engines:
+            raise EngineError(
+                f"{model.name} is a distributed-llama model, and no server offers it", hint="try: nodes add URL of its dllama-api"
+            )
+        raise BackendError(f"no server that has {model.name} is ready: {at}", hint="try: nodes health")
+    state, reason = now.nodes[0]
+    via = _via(state)
+    same = [each.node.url for each, _ in now.nodes if _via(each) == via]
+    return Route(via, model, f"{why}; {reason}" if reason else why, nodes=tuple(same))
+
+
+def _via(state: NodeState) -> str:
+    return state.node.kind.value
+
+
+def _here(model: Model, now: Situation, why: str) -> Route:
+    free = now.here.free
+    if free is not None and model.bytes > free:
+        missing = gib(model.bytes - free)
+        raise EngineError(
+            f"{model.name} needs {gib(model.bytes)} and this machine has {gib(free)} free: {missing} missing",
+            hint="try: distributed on, to spread it over workers; or a smaller model",
+        )
+    return Route(LLAMA_CPP, model, f"on this machine: {why}", Plan(model, (), now.context, kv_type=now.kv_type))
+
+
+def _spread(model: Model, now: Situation, shape: Shape) -> Route:
+    if not now.machines and now.goes_on:
+        return _here(model, now, "no worker is left")
+    if not now.machines:
+        raise BackendError("distributed is on, but no worker is ready" + _reasons(now.workers), hint=_way_out(now.workers))
+    placed = place(shape, now.machines, context=now.context, must_use_all=model.source == "shipped", kv_type=now.kv_type)
+    if not placed.fits:
+        raise _too_large(model, placed)
+    workers = tuple(share.endpoint for share in placed.shares if share.endpoint and share.layers)
+    plan = Plan(model, workers, now.context, tensor_split=placed.tensor_split, kv_type=now.kv_type)
+    return Route(LLAMA_CPP, model, _why(now, placed), plan, prediction=placed.prediction)
+
+
+def _why(now: Situation, placed: Placement) -> str:
+    lost = [f"{worker.endpoint} ({worker.state.value})" for worker in now.workers if not worker.is_ready]
+    dropped = [f"{endpoint} ({why})" for endpoint, why in placed.dropped]
+    without = f"without {', '.join(lost + dropped)}" if lost or dropped else ""
+    return "; ".join(filter(None, ("distributed is on", placed.why, without)))
+
+
+def _too_large(model: Model, placed: Placement) -> EngineError:
+    have = f"the workers offer {gib(placed.available_bytes)}"
+    change = placed.alternatives[0] if placed.alternatives else None
+    hint = f"try: {change.change} ({change.effect})" if change else "try: rpc add another worker"
+    return EngineError(f"{model.name} needs {gib(placed.need_bytes)} and {have}: {gib(placed.missing_bytes)} missing", hint=hint)
 
 
 def _reasons(workers: Sequence[Backend]) -> str:

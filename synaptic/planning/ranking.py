@@ -1,0 +1,62 @@
+"""
+Which node answers a prompt for a model: the one where it would be over first. Pure.
+
+A node is as far away as loading the model there (unless it is in memory), the requests before ours, and ours. Among
+equals the higher priority counts, then the shorter way, then the emptier memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from synaptic.cluster.node import NodeState
+from synaptic.models.model import Model, Offer
+from synaptic.results import plural
+
+ANSWER = 200  # tokens of a usual answer
+SPEED = 20.0  # tokens/s, of one that nothing is known of, where nothing is known of the others either
+LOADING = 1e9  # bytes/s from a disk to memory
+LEAST_LOADING = 2.0  # seconds
+EQUAL = 0.5  # seconds; less is no difference
+NEAR = 5.0  # ms; less is no difference
+
+
+def rank(states: Sequence[NodeState], model: Model) -> list[tuple[NodeState, str]]:
+    """Best first, each with what speaks for it. Those that are not ready, or do not offer the model, are left out."""
+    offers = {offer.node: offer for offer in model.offers}
+    able = [(state, offers[state.node.url]) for state in states if state.is_ready and state.node.url in offers]
+    usual = _usual_speed([state for state, _ in able])
+    able.sort(key=lambda each: _order(each[0], each[1], usual))
+    return [(state, _why(state, offer)) for state, offer in able]
+
+
+def seconds(state: NodeState, offer: Offer, usual: float) -> float:
+    """Until a usual answer would be over. `usual`: tokens/s of a node that was not measured yet."""
+    loading = 0.0 if offer.is_loaded else max(LEAST_LOADING, offer.bytes / LOADING)
+    return loading + (state.running + 1) * ANSWER / (state.tokens_per_second or usual)
+
+
+def _order(state: NodeState, offer: Offer, usual: float) -> tuple[object, ...]:
+    return (
+        round(seconds(state, offer, usual) / EQUAL),
+        -state.node.priority,
+        round((state.latency_ms or 0.0) / NEAR),
+        state.memory or 0,
+        state.node.url,
+    )
+
+
+def _usual_speed(states: Sequence[NodeState]) -> float:
+    """The best that was measured: so one that is new gets its chance, once."""
+    return max((state.tokens_per_second for state in states if state.tokens_per_second), default=SPEED)
+
+
+def _why(state: NodeState, offer: Offer) -> str:
+    parts = [
+        "its model is loaded" if offer.is_loaded else "",
+        f"{plural(state.running, 'request')} of ours there" if state.running else "",
+        f"{state.tokens_per_second:.0f} tok/s" if state.tokens_per_second else "",
+        f"{state.latency_ms:.0f} ms away" if state.latency_ms is not None else "",
+        f"priority {state.node.priority}" if state.node.priority else "",
+    ]
+    return ", ".join(filter(None, parts))
