@@ -19,16 +19,17 @@ import dataclasses
 import enum
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Awaitable, Callable, Hashable
-from typing import BinaryIO
+from pathlib import Path
 
 from synaptic.errors import EngineError, SynapticError
 from synaptic.events import Bus, ChildChanged, ChildSpoke
-from synaptic.process.spawn import Spec, ending, spawn, watch_exit
+from synaptic.process.adopted import Running
+from synaptic.process.child_log import Tail
+from synaptic.process.spawn import Spec, ending, spawn
 
-LINE_LIMIT = 4096  # bytes of one log line that are kept
+OLD_LOG = 1024 * 1024  # bytes of the log of a process that ran already which are read: how it was loaded stands first
 
 
 class State(enum.Enum):
@@ -40,7 +41,7 @@ class State(enum.Enum):
 
 
 NEXT = {
-    State.STOPPED: {State.STARTING},
+    State.STOPPED: {State.STARTING, State.READY},  # ready at once: it ran already
     State.STARTING: {State.READY, State.FAILED, State.STOPPING},
     State.READY: {State.STOPPING, State.FAILED},
     State.STOPPING: {State.STOPPED},
@@ -70,6 +71,9 @@ class Child:
         on_change: Callable[[State], None] = lambda state: None,
         sign_of_life: Callable[[Child], Hashable] = lambda child: None,
         explain: Callable[[Child], str | None] = lambda child: None,
+        on_spawn: Callable[[int], None] = lambda pid: None,
+        has_owner_elsewhere: Callable[[], bool] = lambda: False,
+        was_stopped_elsewhere: Callable[[], bool] = lambda: False,
         patience: Patience = Patience(),
     ) -> None:
         self.spec = spec
@@ -83,9 +87,12 @@ class Child:
         self._on_change = on_change
         self._sign_of_life = sign_of_life
         self._explain = explain
+        self._on_spawn = on_spawn
+        self._has_owner_elsewhere = has_owner_elsewhere
+        self._was_stopped_elsewhere = was_stopped_elsewhere
         self._patience = patience
-        self._process: subprocess.Popen[bytes] | None = None
-        self._exited: asyncio.Future[int] | None = None
+        self._running: Running | None = None
+        self._tail: Tail | None = None
         self._follower: asyncio.Task[None] | None = None
         self._start: asyncio.Task[None] | None = None
         self._stop: asyncio.Task[None] | None = None
@@ -93,7 +100,7 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        return self._process.pid if self._process and self.state in (State.STARTING, State.READY, State.STOPPING) else None
+        return self._running.pid if self._running and self.state in (State.STARTING, State.READY, State.STOPPING) else None
 
     async def ensure_ready(self) -> None:
         """Return once the child serves; start it first if need be. The last caller to give up stops the start."""
@@ -102,7 +109,8 @@ class Child:
         if self.state is State.READY:
             return
         if self._start is None or self._start.done():
-            self._enter(State.STARTING)
+            if self.state is not State.STARTING:  # one that was adopted may be on its way already
+                self._enter(State.STARTING)
             self._start = asyncio.create_task(self._run_to_ready())
             self._start.add_done_callback(lambda start: start.cancelled() or start.exception())  # heard, even if nobody waits
         self._waiting += 1
@@ -125,17 +133,37 @@ class Child:
 
     async def exited(self, within: float) -> bool:
         """Whether the process has ended, waiting up to `within` seconds for it."""
-        if self._exited and not self._exited.done():
-            await asyncio.wait([self._exited], timeout=within)
-        if self._follower and self._exited and self._exited.done():
+        exited = self._running.exited if self._running else None
+        if exited and not exited.done():
+            await asyncio.wait([exited], timeout=within)
+        if self._follower and exited and exited.done():
             await asyncio.wait([self._follower], timeout=1.0)
-        return self._exited is None or self._exited.done()
+        return exited is None or exited.done()
+
+    def adopt(self, running: Running, *, is_ready: bool) -> None:
+        """Watch over a process that runs already. What its log says so far is heard, and not told again."""
+        assert self.state is State.STOPPED
+        self._running = running
+        self._enter(State.READY if is_ready else State.STARTING)
+        self._tail = Tail(self.spec.log if self.spec.log.exists() else Path(os.devnull))
+        for raw in self._tail.past(OLD_LOG):
+            self._hear(raw, is_news=False)
+        self._follower = asyncio.create_task(self._follow(running.exited, self._tail))
+
+    def is_said_to_serve(self) -> None:
+        """Whoever starts it has seen that it is ready."""
+        if self.state is State.STARTING and self._start is None:
+            self._enter(State.READY)
 
     def let_go(self) -> None:
         """Forget the process without stopping it."""
         for task in (self._follower, self._start):
             if task:
                 task.cancel()
+        if self._running:
+            self._running.let_go()
+        if self._tail:
+            self._tail.close()  # a follower that was cancelled before its first step does not
 
     def failure(self, what: str) -> EngineError:
         cause = self._explain(self)
@@ -160,7 +188,8 @@ class Child:
 
     async def _run_to_ready(self) -> None:
         try:
-            self._spawn()
+            if self._running is None or self._running.exited.done():
+                self._spawn()
             await self._wait_until_ready()
         except SynapticError as error:
             await self._terminate()
@@ -171,72 +200,73 @@ class Child:
     def _spawn(self) -> None:
         self.last_words.clear()
         self.cause = ""
-        self._process = spawn(self.spec)
-        self._exited = watch_exit(self._process)
-        self._follower = asyncio.create_task(self._follow(self._exited))
+        self._running = spawn(self.spec)
+        self._tail = Tail(self.spec.log)
+        self._follower = asyncio.create_task(self._follow(self._running.exited, self._tail))
+        self._on_spawn(self._running.pid)
 
     async def _wait_until_ready(self) -> None:
-        assert self._exited
+        assert self._running
+        exited = self._running.exited
         moved, sign = time.monotonic(), None
         while not await self._is_ready(self):
-            await asyncio.wait([self._exited], timeout=0.02)
-            if self._exited.done():
+            await asyncio.wait([exited], timeout=0.02)
+            if exited.done():
                 await self.exited(1.0)
-                raise self.failure(f"ended before it was ready ({ending(self._exited.result())})")
+                raise self.failure(f"ended before it was ready ({ending(exited.result())})")
             now = (self.lines, self._sign_of_life(self))
             if now != sign:
                 moved, sign = time.monotonic(), now
             elif time.monotonic() - moved > self._patience.start:
                 raise self.failure(f"showed no progress for {self._patience.start:g} s and was given up")
 
-    async def _follow(self, exited: asyncio.Future[int]) -> None:
+    async def _follow(self, exited: asyncio.Future[int | None], tail: Tail) -> None:
         """Relay the child's log until it exits; notice an exit nobody asked for."""
-        with self.spec.log.open("rb") as log:
+        with tail:
             while not exited.done():
-                self._relay(log)
+                self._relay(tail)
+                if tail.is_full and not self._has_owner_elsewhere():
+                    await asyncio.to_thread(tail.put_aside)
                 await asyncio.wait([exited], timeout=0.02 if self.state is State.STARTING else 0.1)
-            self._relay(log)
-        if self.state is State.READY:
-            self._fail(f"ended unexpectedly ({ending(exited.result())})")
+            self._relay(tail, is_over=True)
+        self._notice_end(exited.result())
 
-    def _relay(self, log: BinaryIO) -> None:
-        while raw := log.readline(LINE_LIMIT):
-            if not raw.endswith(b"\n") and len(raw) < LINE_LIMIT:
-                log.seek(-len(raw), os.SEEK_CUR)  # half a line: read it again when it is whole
-                if self._exited and self._exited.done():
-                    self._hear(raw)
-                return
+    def _notice_end(self, code: int | None) -> None:
+        is_watched_only = self.state is State.STARTING and self._start is None
+        if self.state is not State.READY and not is_watched_only:
+            return  # whoever starts or stops it will see
+        if self._was_stopped_elsewhere():
+            self._enter(State.STOPPING)
+            self._enter(State.STOPPED)
+        else:
+            self._fail(f"ended unexpectedly ({ending(code)})")
+
+    def _relay(self, tail: Tail, *, is_over: bool = False) -> None:
+        for raw in tail.lines(is_over=is_over):
             self._hear(raw)
 
-    def _hear(self, raw: bytes) -> None:
+    def _hear(self, raw: bytes, *, is_news: bool = True) -> None:
         line = raw.decode(errors="replace").rstrip()
         self.lines += 1
         if not line:
             return
         self.last_words.append(line)
         self._on_line(line)
-        self._bus.publish(ChildSpoke(child=self.spec.name, line=line))
+        if is_news:
+            self._bus.publish(ChildSpoke(child=self.spec.name, line=line))
 
     def _fail(self, cause: str) -> None:
         self.cause = self._explain(self) or cause
         self._enter(State.FAILED)
 
     async def _terminate(self) -> None:
+        if self._running is None:
+            return
         for grace in self._patience.terms:
-            if self._signal(signal.SIGTERM) and await self.exited(grace):
+            if self._running.signal(signal.SIGTERM) and await self.exited(grace):
                 return
-        if self._signal(signal.SIGKILL):
+        if self._running.signal(signal.SIGKILL):
             await self.exited(self._patience.kill)
-
-    def _signal(self, number: signal.Signals) -> bool:
-        """Signal the whole group; False when there is nobody left."""
-        if self._process is None or self._exited is None or self._exited.done():
-            return False
-        try:
-            os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            return False
-        return True
 
     def _enter(self, state: State) -> None:
         assert state in NEXT[self.state], f"{self.spec.name}: {self.state.value} -> {state.value}"

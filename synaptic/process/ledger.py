@@ -20,6 +20,7 @@ import psutil
 
 from synaptic.endpoint import Endpoint
 from synaptic.errors import UsageError
+from synaptic.results import to_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Entry:
     endpoint: Endpoint
     log: Path
     engine: str
+    cache: Path | None = None  # where it keeps tensors
 
     @property
     def is_alive(self) -> bool:
@@ -51,7 +53,7 @@ class Ledger:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self._path(entry.endpoint)
         fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps({**dataclasses.asdict(entry), "endpoint": str(entry.endpoint), "log": str(entry.log)}))
+        fresh.write_text(json.dumps(to_json(entry)))
         fresh.replace(path)
 
     def erase(self, endpoint: Endpoint) -> None:
@@ -104,6 +106,7 @@ def _ticks(within: float) -> Iterator[float]:
 def _read(path: Path) -> Entry | None:
     try:
         raw = json.loads(path.read_text())
-        return Entry(int(raw["pid"]), str(raw["started"]), Endpoint.parse(raw["endpoint"]), Path(raw["log"]), str(raw["engine"]))
-    except (OSError, ValueError, KeyError, TypeError, UsageError):
+        cache = Path(raw["cache"]) if raw.get("cache") else None
+        return Entry(int(raw["pid"]), str(raw["started"]), Endpoint.parse(raw["endpoint"]), Path(raw["log"]), str(raw["engine"]), cache)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError):
         return None

@@ -8,13 +8,15 @@ Proof of the split: what llama-server's log says each device holds.
 
 A dry run (-fit on) prints the block twice with zeros first: the last word counts. The log names layers only at a
 verbosity that would write hundreds of lines per answer; the KV cache is the same size for each layer, so a device's
-share of it counts its layers.
+share of it counts its layers. Where relays stand between, the brackets name those; they tell whom they stand for.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
+
+from synaptic.process import relay_log
 
 _BUFFER = re.compile(r"(?P<device>[\w-]+(?:\[(?P<endpoint>[^\]]+)\])?)\s+(?P<kind>model|KV|compute) buffer size =\s*(?P<mib>[\d.]+) MiB")
 _KV_TOTAL = re.compile(r"size =\s*(?P<mib>[\d.]+) MiB \(\s*\d+ cells,\s*(?P<layers>\d+) layers")
@@ -39,13 +41,21 @@ class PlacementReader:
 
     def __init__(self) -> None:
         self.offloaded: tuple[int, int] | None = None  # layers, counting the output as one
+        self.behind: dict[str, str] = {}  # a relay's address → the worker that it stands for
         self._bytes: dict[str, dict[str, dict[str, int]]] = {}  # endpoint → kind → device → bytes
         self._kv: dict[str, int] = {}  # the KV block being read
         self._layers: dict[str, int] = {}
 
     def feed(self, line: str) -> None:
-        if match := _BUFFER.search(line):
-            self._add(match["endpoint"] or HERE, match["kind"], match["device"], round(float(match["mib"]) * MIB))
+        if name := relay_log.names(line):
+            self.behind[name[0]] = name[1]
+        elif match := _BUFFER.search(line):
+            self._add(
+                self.behind.get(match["endpoint"], match["endpoint"]) or HERE,
+                match["kind"],
+                match["device"],
+                round(float(match["mib"]) * MIB),
+            )
         elif match := _KV_TOTAL.search(line):
             self._count_layers(int(match["layers"]))
         elif match := _OFFLOADED.search(line):

@@ -13,9 +13,9 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 from synaptic.errors import EngineError, SynapticError
+from synaptic.process.child_log import fresh
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +28,31 @@ class Spec:
     log: Path
 
 
-def spawn(spec: Spec) -> subprocess.Popen[bytes]:
+class Spawned:
+    """A child of ours that runs."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.pid = process.pid
+        self.exited = watch_exit(process)
+
+    def signal(self, number: signal.Signals) -> bool:
+        """Signal the whole group; False when there is nobody left."""
+        if self.exited.done():
+            return False
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def let_go(self) -> None:
+        """Its thread waits on; it may outlive us."""
+
+
+def spawn(spec: Spec) -> Spawned:
     """Start it, writing to a fresh log. Raises SynapticError (no log) or EngineError (no program)."""
     try:
-        log = _open_log(spec.log)
+        log = fresh(spec.log)
     except OSError as error:
         raise SynapticError(f"cannot write {spec.log}: {error.strerror}", hint="is the disk full, or the folder not yours?") from error
     with log:
@@ -51,20 +72,13 @@ def spawn(spec: Spec) -> subprocess.Popen[bytes]:
     if sys.platform == "linux":
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))  # a core file would be as large as the model
-    return process
+    return Spawned(process)
 
 
-def _open_log(path: Path) -> BinaryIO:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if path.exists():
-        path.replace(path.with_suffix(".previous.log"))
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600), "wb")
-
-
-def watch_exit(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
+def watch_exit(process: subprocess.Popen[bytes]) -> asyncio.Future[int | None]:
     """A future of the exit code. A thread of its own waits: portable, and it may outlive the loop."""
     loop = asyncio.get_running_loop()
-    exited: asyncio.Future[int] = loop.create_future()
+    exited: asyncio.Future[int | None] = loop.create_future()
 
     def tell(code: int) -> None:
         if not exited.done():
@@ -79,8 +93,10 @@ def watch_exit(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
     return exited
 
 
-def ending(code: int) -> str:
-    """An exit code in words: `exit code 1`, `SIGABRT`."""
+def ending(code: int | None) -> str:
+    """An exit code in words: `exit code 1`, `SIGABRT`. None: it was not our child."""
+    if code is None:
+        return "its exit code went to another process"
     if code >= 0:
         return f"exit code {code}"
     with contextlib.suppress(ValueError):

@@ -1,5 +1,5 @@
 """
-rpc-servers on this machine.
+Workers on this machine: llama.cpp's rpc-servers, and our own for distributed-llama.
 
 A worker outlives the command that started it: it is written into the ledger, and any later session lists it, uses it
 and stops it. While the session that started it lives it is supervised: one that dies is started again on its port.
@@ -20,19 +20,21 @@ from pathlib import Path
 
 import psutil
 
-from synaptic.endpoint import RPC_PORT, Endpoint
+from synaptic.endpoint import Endpoint
 from synaptic.errors import BackendError, EngineError, SynapticError, UsageError
 from synaptic.events import Bus, Noticed
+from synaptic.models.tensor_cache import drop_unfinished
 from synaptic.process.child import Child, Patience, State
 from synaptic.process.install import Engines
 from synaptic.process.ledger import Entry, Ledger, identity, wait_gone
 from synaptic.process.llama_log import explain
 from synaptic.process.restart import delay
 from synaptic.process.spawn import Spec
-from synaptic.process.variables import inherited
+from synaptic.process.worker_command import FIRST_PORTS, RPC, Start, start_of
 
 HOST = "127.0.0.1"
 PATIENCE = Patience(start=10.0, terms=(2.0, 2.0))
+UNFINISHED = 5.0  # seconds before a worker's end; what it wrote then may be incomplete
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,7 @@ class LocalWorker:
     engine: str
     pid: int
     log: Path
+    cache: Path | None = None  # where it keeps the tensors it was sent
 
 
 class Workers:
@@ -51,31 +54,49 @@ class Workers:
         self._logs = logs
         self._variables = variables
         self._children: dict[Endpoint, Child] = {}
+        self._how: dict[Endpoint, Start] = {}
         self._staying: set[Endpoint] = set()
         self._starts: dict[Endpoint, list[float]] = {}
         self._revivals: dict[Endpoint, asyncio.Task[None]] = {}
 
     def all(self) -> list[LocalWorker]:
         """Those that live, whoever started them."""
-        return [LocalWorker(entry.endpoint, entry.engine, entry.pid, entry.log) for entry in self._ledger.entries()]
+        return [LocalWorker(entry.endpoint, entry.engine, entry.pid, entry.log, entry.cache) for entry in self._ledger.entries()]
+
+    def of(self, engine: str = RPC) -> list[LocalWorker]:
+        """Those of one kind."""
+        return [worker for worker in self.all() if worker.engine == engine]
 
     def ending_with_us(self) -> list[Endpoint]:
         """Those that this session started and that shall not outlive it."""
         return [endpoint for endpoint in self._children if endpoint not in self._staying]
 
     async def start(
-        self, count: int, *, host: str = HOST, port: int | None = None, threads: int | None = None, stay: bool = False
+        self,
+        count: int,
+        *,
+        host: str = HOST,
+        port: int | None = None,
+        threads: int | None = None,
+        cache: Path | None = None,
+        engine: str = RPC,
+        stay: bool = False,
+        certificate: Path | None = None,
+        clients: Path | None = None,
     ) -> list[LocalWorker]:
-        """Start `count` rpc-servers on the next free ports from `port`; all of them or none. `stay`: longer than this session."""
+        """Start `count` workers on the next free ports from `port`; all of them or none. `stay`: longer than this session.
+
+        `cache` is a folder called rpc, in which rpc-servers keep the large tensors that they are sent.
+        """
         if not 1 <= count <= 64:
             raise UsageError(f"{count} workers", hint="--count is 1 to 64")
-        program = self._engines.require("ggml-rpc-server").path
+        how = start_of(engine, self._engines, threads, cache, certificate, clients)
         started: list[LocalWorker] = []
-        next_port = port or RPC_PORT
+        next_port = port or FIRST_PORTS[engine]
         with self._bus.work(f"starting {count} workers" if count > 1 else "starting a worker"):
             try:
                 for _ in range(count):
-                    worker = await self._start_one(program, host, next_port, threads)
+                    worker = await self._start_one(how, host, next_port)
                     started.append(worker)
                     next_port = worker.endpoint.port + 1
             except BaseException:
@@ -101,20 +122,20 @@ class Workers:
         for child in self._children.values():
             child.let_go()
 
-    async def _start_one(self, program: Path, host: str, port: int, threads: int | None) -> LocalWorker:
-        endpoint = Endpoint(host, free_port(host, port))
+    async def _start_one(self, how: Start, host: str, port: int) -> LocalWorker:
+        endpoint = Endpoint(host, free_port(host, port) if how.certificate is None else _free_on_both(host, port))
         log = self._logs / f"worker-{endpoint.port}.log"
-        words = [str(program), "-H", host, "-p", str(endpoint.port)] + (["-t", str(threads)] if threads else [])
         child = Child(
-            Spec(f"worker {endpoint}", tuple(words), inherited(self._variables), log),
+            Spec(f"worker {endpoint}", how.words(endpoint), how.variables(self._variables), log),
             self._bus,
-            is_ready=lambda child: listens(child.pid, endpoint.port),
+            is_ready=lambda child: listens(child.pid, endpoint.port, HOST if how.certificate else None),
             on_change=lambda state: self._changed(endpoint, state),
             explain=lambda child: explain(child.last_words),
             patience=PATIENCE,
         )
         await child.ensure_ready()
         self._children[endpoint] = child
+        self._how[endpoint] = how
         return self._written_down(endpoint, child)
 
     def _written_down(self, endpoint: Endpoint, child: Child) -> LocalWorker:
@@ -122,9 +143,10 @@ class Workers:
         started = identity(pid) if pid else None
         if pid is None or started is None:
             raise EngineError(f"worker {endpoint} ended at once", hint=f"its log: {log}", details=tuple(child.last_words))
-        self._ledger.write(Entry(pid, started, endpoint, log, "llama.cpp"))
+        how = self._how[endpoint]
+        self._ledger.write(Entry(pid, started, endpoint, log, how.engine, how.cache))
         self._starts.setdefault(endpoint, []).append(time.monotonic())
-        return LocalWorker(endpoint, "llama.cpp", pid, log)
+        return LocalWorker(endpoint, how.engine, pid, log, how.cache)
 
     async def _stop_one(self, endpoint: Endpoint, entry: Entry | None) -> None:
         if revival := self._revivals.pop(endpoint, None):
@@ -136,6 +158,8 @@ class Workers:
                 entry.signal(number)
                 if await asyncio.to_thread(wait_gone, entry, 3.0):
                     break
+        how = self._how.pop(endpoint, None)
+        _tidy(how.cache if how else entry.cache if entry else None)
         self._ledger.erase(endpoint)
         self._starts.pop(endpoint, None)
 
@@ -144,6 +168,7 @@ class Workers:
             return
         child = self._children[endpoint]
         self._ledger.erase(endpoint)
+        _tidy(self._how[endpoint].cache)
         wait = delay(self._starts.get(endpoint, ()), time.monotonic(), random.uniform(0.5, 1.5))
         what_next = "it stays down; try: worker start" if wait is None else f"starting it again in {wait:.0f} s"
         self._bus.publish(Noticed(text=f"worker {endpoint} {child.cause}; {what_next}", attention=True))
@@ -175,10 +200,37 @@ def free_port(host: str, first: int) -> int:
     raise EngineError(f"no free port from {first} to {first + 199} on {host}", hint="try: worker start --port N")
 
 
-async def listens(pid: int | None, port: int) -> bool:
-    """Read from the kernel's tables: a connection would take the worker's only place, and its output is buffered."""
+def _free_on_both(host: str, first: int) -> int:
+    """For a relay at `host` and the server behind it on loopback. Raises UsageError when they would be the same."""
+    if host in (HOST, "0.0.0.0", "::", "localhost"):
+        raise UsageError(
+            f"a relay on {host} would take the port of the worker behind it", hint="--host is this machine's address in your network"
+        )
+    while (port := free_port(HOST, free_port(host, first))) != free_port(host, port):
+        first = port + 1
+    return port
+
+
+async def listens(pid: int | None, port: int, host: str | None = None) -> bool:
+    """At `host`, or anywhere: read from the kernel's tables: a connection would take the worker's only place; its output is buffered."""
     try:
         sockets = psutil.Process(pid).net_connections("tcp") if pid else []
     except psutil.Error:
         return False
-    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in sockets)
+    listening = [each.laddr for each in sockets if each.status == psutil.CONN_LISTEN]
+    return any(address.port == port and host in (None, address.ip) for address in listening)
+
+
+async def has_client(worker: LocalWorker) -> bool:
+    """Whether a coordinator holds it: it may be loading. Read from the kernel's tables, as above."""
+    try:
+        sockets = await asyncio.to_thread(psutil.Process(worker.pid).net_connections, "tcp")
+    except psutil.Error:
+        return False
+    return any(each.status == psutil.CONN_ESTABLISHED and each.laddr.port == worker.endpoint.port for each in sockets)
+
+
+def _tidy(cache: Path | None) -> None:
+    """A server that ended while it wrote a tensor leaves a short file, and would believe it the next time."""
+    if cache:
+        drop_unfinished(cache, time.time() - UNFINISHED)

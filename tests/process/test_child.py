@@ -98,7 +98,7 @@ async def test_a_failed_child_can_be_started_again(make: Make) -> None:
     for _ in range(2):
         with pytest.raises(EngineError):
             await child.ensure_ready()
-    assert child.spec.log.with_suffix(".previous.log").exists()
+    assert child.spec.log.with_suffix(".1.log").exists()
 
 
 async def test_a_start_without_progress_is_given_up(make: Make) -> None:
@@ -208,9 +208,11 @@ async def test_a_program_that_cannot_run_is_named(make: Make, tmp_path: Path) ->
 
 async def test_a_log_that_cannot_be_written_is_named(make: Make, tmp_path: Path) -> None:
     child = make()
-    child.spec.log.mkdir()
-    (child.spec.log / "full").mkdir()
-    child.spec.log.with_suffix(".previous.log").write_text("in the way")
+    child.spec.log.write_text("of the last start")
+    (child.spec.log.with_suffix(".1.log") / "full").mkdir(parents=True)
+    child.spec.log.with_suffix(".2.log").symlink_to("/proc/1")  # cannot become the third
+    (child.spec.log.with_suffix(".3.log") / "full").mkdir(parents=True)
+    (child.spec.log.with_suffix(".4.log") / "full").mkdir(parents=True)
     with pytest.raises(SynapticError, match="cannot write"):
         await child.ensure_ready()
     assert child.state is State.FAILED

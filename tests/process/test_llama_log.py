@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from synaptic.process.llama_log import explain
+from synaptic.process.llama_log import explain, is_final
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,23 @@ def test_silence_is_not_explained() -> None:
 
 def test_foreign_words_in_a_cause_are_harmless() -> None:
     assert explain(["error loading model: \x1b]52;c;AA\x07"]) == "^[]52;c;AA^G"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "E RPC server version mismatch: 8.0.0",
+        "llama_model_load: error loading model: tensor 'x' data is not within the file bounds",
+        "error: invalid argument: --new",
+        "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 1",
+    ],
+)
+def test_what_a_retry_cannot_cure_is_known(line: str) -> None:
+    assert is_final(["loading", line, "exiting"])
+
+
+@pytest.mark.parametrize(
+    "line", ["ggml-rpc.cpp:1: Failed to connect to 127.0.0.1:1", "Remote RPC server crashed or returned malformed response", ""]
+)
+def test_a_worker_may_come_back(line: str) -> None:
+    assert not is_final(["loading", line])

@@ -1,0 +1,37 @@
+"""The packages of the built-in engine: wheels only, put beside this program's own."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from synaptic.errors import EngineError
+from synaptic.events import Bus
+from synaptic.process.step import Steps
+
+PACKAGES = ("numpy>=2,<3", "numba>=0.68,<1")  # as the extra `dllama` of pyproject.toml
+
+
+def is_installed() -> bool:
+    """numba is worth having, and numpy must be there."""
+    return importlib.util.find_spec("numpy") is not None
+
+
+async def install_builtin(bus: Bus, log: Path, variables: Mapping[str, str]) -> None:
+    """Some seconds, and about 300 MB on disk. Raises EngineError."""
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    hold = os.open(os.devnull, os.O_RDONLY)
+    try:
+        steps = Steps(log, variables, holds=hold)
+        pip = (sys.executable, "-m", "pip", "install", "--only-binary", ":all:", "--no-input", "--progress-bar", "off")
+        with bus.work("fetching numpy and numba"):
+            await steps.run("fetching numpy and numba", *pip, *PACKAGES)
+    finally:
+        os.close(hold)
+    importlib.invalidate_caches()
+    if not is_installed():
+        raise EngineError("numpy was fetched and is not found", hint=f"the whole log: {log}")
