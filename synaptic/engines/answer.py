@@ -1,149 +1,204 @@
 """
-From a prompt to an answer: the route, the coordinator, the stream.
+From a prompt to an answer: the route, whoever answers, the stream.
 
-An answer that breaks keeps what was shown. Before the first token a lost worker costs one silent retry on a new plan;
-after it nothing is run again, so that nothing is shown twice.
+An answer that breaks keeps what was shown. Before the first token a failure costs one silent retry on a new route.
+After it, an answer of a coordinator goes on after the last token that was shown, on the workers that are left: the
+tokens are kept, so that nothing is shown twice and nothing is written anew. Other answers break off.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import itertools
 import time
 from collections.abc import AsyncGenerator, Callable
 
-from synaptic.cluster.pool import Pool
-from synaptic.engines.engine import Chunk, Message, Request, StalledError
-from synaptic.engines.openai import OpenAI, tail
-from synaptic.errors import EngineError
-from synaptic.events import Bus, GenerationFinished, GenerationProgressed, GenerationStarted, RouteChosen
-from synaptic.models.catalog import Catalog
+from synaptic.engines.answering import Answering
+from synaptic.engines.attempt import Attempt
+from synaptic.engines.engine import Chunk, LostError, Message, Request, Timings, Usage
+from synaptic.engines.openai import tail
+from synaptic.errors import EngineError, SynapticError
+from synaptic.events import GenerationFinished, GenerationProgressed, GenerationStarted, GenerationWentOn, Noticed
+from synaptic.models.model import DLLAMA
 from synaptic.planning.plan import Route
-from synaptic.planning.routing import choose
-from synaptic.process.child import State
-from synaptic.process.coordinator import Coordinator
-from synaptic.process.coordinators import Coordinators
 from synaptic.results import Json, Outcome, plural
-from synaptic.settings import Values
 
-DEMO = "demo"
-DEATH_NOTICED_WITHIN = 2.0  # seconds between a broken stream and the coordinator's exit
-PROMPT_PATIENCE = 10  # times the patience between tokens: a long prompt is read before the first one
+MOST_FAILOVERS = 5  # of one answer
+OFF, ASK = "off", "ask"
 TELL_EVERY = 0.25  # seconds between two progress events of one answer
+_numbers = itertools.count(1)
 
 
-class Answering:
-    def __init__(self, catalog: Catalog, pool: Pool, coordinators: Coordinators, values: Callable[[], Values], bus: Bus) -> None:
-        self._catalog = catalog
-        self._pool = pool
-        self.coordinators = coordinators
-        self.values = values
-        self.bus = bus
+@dataclasses.dataclass(frozen=True)
+class Failover:
+    """`after_tokens` had been shown; `seconds` until there was another way, before the model was loaded again."""
 
-    async def route(self, model: str | None = None) -> Route:
-        """Where a prompt for `model` goes now, after a handshake with every worker that is not ours already."""
-        values = self.values()
-        found = await asyncio.to_thread(self._catalog.find, model or values.model or DEMO)
-        workers = await self._pool.check() if values.distributed_inference_enabled else []
-        route = choose(found, distributed=values.distributed_inference_enabled, workers=workers, context=values.context)
-        self.bus.publish(RouteChosen(model=found.name, via=route.via, why=route.why))
-        return route
+    lost: tuple[str, ...]
+    cause: str
+    after_tokens: int
+    seconds: float
+    at: float = 0.0  # when it was named, by a steady clock
 
-    async def lost_workers(self, route: Route) -> list[str]:
-        """Which workers of the route do not answer any more."""
-        return [str(worker.endpoint) for worker in await self._pool.check(route.plan.workers) if not worker.is_ready]
+    def as_json(self) -> Json:
+        return {"lost": list(self.lost), "cause": self.cause, "after_tokens": self.after_tokens, "seconds": self.seconds}
+
+    @property
+    def who(self) -> str:
+        return f"worker {', '.join(self.lost)}" if self.lost else "its coordinator"
 
 
 class Reply:
-    """One answer on its way: iterate `pieces`, then ask for the `outcome`."""
+    """One answer on its way: iterate `pieces` or `chunks`, then ask for the `outcome`. `like`: what else is asked for, and how."""
 
-    def __init__(self, answering: Answering, route: Route, messages: tuple[Message, ...], remember: Callable[[str, bool], None]) -> None:
+    def __init__(
+        self,
+        answering: Answering,
+        route: Route,
+        messages: tuple[Message, ...],
+        remember: Callable[[str, bool], None] = lambda text, complete: None,
+        like: Request | None = None,
+    ) -> None:
         self.route = route
         self.text = ""
+        self.number = next(_numbers)  # of this answer, in this process
         self._answering = answering
         self._messages = messages
         self._remember = remember
+        self._like = like or Request((), "")
+        self._attempt: Attempt | None = None
         self._end: Chunk | None = None
         self._error: EngineError | None = None
         self._tokens = 0
+        self._is_shown = False
+        self._written: list[Chunk] = []
+        self.failovers: list[Failover] = []
+        self._began = time.monotonic()
         self._first: float | None = None
-        self._load_seconds: float | None = None
+
+    @property
+    def served_by(self) -> str:
+        """`llama.cpp on 2 workers`, `ollama at 10.0.0.5:11434`."""
+        return f"{self.route.via} {'on' if self.route.plan else 'at'} {self.route.where}"
+
+    @property
+    def load_seconds(self) -> float | None:
+        """How long it took until the model was there; None: not known."""
+        return self._attempt.load_seconds if self._attempt else None
 
     async def pieces(self) -> AsyncGenerator[str, None]:
         """Text as it comes. Raises EngineError if nothing came at all; later failures are in the outcome."""
-        name = self.route.plan.model.name
-        self._answering.bus.publish(GenerationStarted(model=name))
+        async with contextlib.aclosing(self._shown(all_of_it=False)) as chunks:
+            async for chunk in chunks:
+                yield chunk.text
+
+    def chunks(self) -> AsyncGenerator[Chunk, None]:
+        """The same with reasoning, tool calls, and the last chunk, which says why it finished: without that one it is not whole."""
+        return self._shown(all_of_it=True)
+
+    async def _shown(self, *, all_of_it: bool) -> AsyncGenerator[Chunk, None]:
+        bus = self._answering.bus
+        bus.publish(self._started())
         try:
-            async with contextlib.aclosing(self._try_twice()) as texts:
-                async for text in texts:
-                    yield text
+            async with contextlib.aclosing(self._try()) as chunks:
+                async for chunk in chunks:
+                    if chunk.text or all_of_it:
+                        self._is_shown = True
+                        yield chunk
+            _, timings = self.measured()
+            await asyncio.to_thread(self._answering.learn, self.route, self._tokens, timings)
         except EngineError as error:
             self._error = error
-            if not self.text:
+            if not self._is_shown:
                 raise
         finally:
-            complete = self._end is not None
-            self._remember(self.text, complete)
-            rate, ttft = (
-                (self._end.timings.tokens_per_second, self._end.timings.ttft_ms) if self._end and self._end.timings else (None, None)
-            )
-            self._answering.bus.publish(
-                GenerationFinished(model=name, complete=complete, tokens=self._tokens, tokens_per_second=rate, ttft_ms=ttft)
-            )
+            self._remember(self.text, self._end is not None)
+            bus.publish(self._finished())
 
     def outcome(self) -> Outcome:
-        end = self._end or Chunk()
-        line = tail(end.usage, end.timings) if self._end else f"{plural(self._tokens, 'token')}, incomplete"
-        if self._load_seconds and self._load_seconds >= 0.5:
-            line += f" · loaded in {self._load_seconds:.1f} s"
+        loaded = self.load_seconds
+        line = tail(*self.measured()) if self._end else f"{plural(self._tokens, 'token')}, incomplete"
+        if self.failovers:
+            line += f" · went on without {', '.join(each.who for each in self.failovers)}"
+        if loaded and loaded >= 0.5:
+            line += f" · loaded in {loaded:.1f} s"
         return Outcome(self._as_json(), line, self._error)
 
-    async def _try_twice(self) -> AsyncGenerator[str, None]:
-        for attempt in ("first", "second"):
-            coordinator: Coordinator | None = None
+    async def _try(self) -> AsyncGenerator[Chunk, None]:
+        """Until the answer is whole, or nobody can write it."""
+        silent = 1
+        while True:
+            attempt = self._attempt = self._answering.attempt(self.route)
             try:
-                coordinator = await self._ready()
-                async with contextlib.aclosing(self._generate(coordinator)) as texts:
-                    async for text in texts:
-                        yield text
+                async with contextlib.aclosing(self._generate(attempt)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
                 return
             except EngineError as error:
-                if self.text or attempt == "second" or not await self._has_another_way(coordinator):
-                    raise await self._explained(error, coordinator) from error
+                if not self._is_shown and silent and await self._has_another_way(attempt):
+                    silent -= 1
+                    continue
+                explained = await attempt.explained(error, kept=self._is_shown)
+                if not await self._goes_on(explained):
+                    raise explained from error
 
-    async def _ready(self) -> Coordinator:
-        began = time.monotonic()
-        coordinator = await self._answering.coordinators.ensure(self.route.plan)
-        self._load_seconds = time.monotonic() - began
-        return coordinator
-
-    async def _generate(self, coordinator: Coordinator) -> AsyncGenerator[str, None]:
-        values = self._answering.values()
-        assert coordinator.url
-        engine = OpenAI(
-            coordinator.url,
-            model=self.route.plan.model.name,
-            key=coordinator.key,
-            stall_seconds=values.stall_seconds,
-            first_token_seconds=values.stall_seconds * PROMPT_PATIENCE,
+    async def _goes_on(self, error: EngineError) -> bool:
+        """After the last token that was shown, on a route without what was lost. Raises EngineError when there is none."""
+        values, began = self._answering.values(), time.monotonic()
+        can = isinstance(error, LostError) and self.text and self._can_resume and len(self.failovers) < MOST_FAILOVERS
+        if not isinstance(error, LostError) or not can or values.failover == OFF:
+            return False
+        if values.failover == ASK and not await self._answering.confirm(f"{error}. go on without it?"):
+            return False
+        with self._answering.bus.work(f"{', '.join(error.lost) or 'the coordinator'} was lost: looking for another way"):
+            try:
+                route = await self._answering.route(self.route.model.name, via=self.route.via, goes_on=True)
+            except SynapticError as nowhere:
+                raise EngineError(f"{error}. {nowhere}", hint=nowhere.hint, details=error.details) from error
+        self.route = route
+        failover = Failover(error.lost, str(error), self._tokens, round(time.monotonic() - began, 3), began)
+        self.failovers.append(failover)
+        bus, name = self._answering.bus, route.model.name
+        bus.publish(
+            GenerationWentOn(generation=self.number, model=name, lost=error.lost, cause=str(error), tokens=self._tokens, where=route.where)
         )
-        temperature = self.route.plan.model.temperature if values.temperature is None else values.temperature
-        request = Request(self._messages, self.route.plan.model.name, temperature, values.seed, values.max_tokens)
-        coordinator.generating += 1
+        bus.publish(Noticed(text=f"{failover.who} was lost; the answer goes on, on {route.where}"))
+        return True
+
+    async def _generate(self, attempt: Attempt) -> AsyncGenerator[Chunk, None]:
         told = 0.0
-        try:
-            async with contextlib.aclosing(engine.generate(request)) as chunks:
-                async for chunk in chunks:
-                    if chunk.finish_reason:
-                        self._end = chunk
-                    if not chunk.text:
-                        continue
+        async with contextlib.aclosing(attempt.chunks(self._request(), self._written)) as chunks:
+            async for chunk in chunks:
+                if chunk.finish_reason:
+                    self._end = chunk
+                elif chunk.text or chunk.reasoning:
+                    self._written.append(chunk)
+                if chunk.text:
                     self.text += chunk.text
-                    self._tokens += 1
+                    self._tokens += max(chunk.tokens, 1)
                     told = self._tell(told)
-                    yield chunk.text
-        finally:
-            coordinator.generating -= 1
+                yield chunk
+
+    @property
+    def _can_resume(self) -> bool:
+        """Every token is known, and what comes next depends on nothing else."""
+        if self.route.via == DLLAMA:  # it begins with the same words again, which are left out
+            return self._like.is_plain and self._request().temperature == 0
+        return bool(self._written) and self._request().is_plain and all(chunk.ids for chunk in self._written)
+
+    def _request(self) -> Request:
+        values, model, like = self._answering.values(), self.route.model, self._like
+        usual = model.temperature if values.temperature is None else values.temperature
+        return dataclasses.replace(
+            like,
+            messages=self._messages,
+            model=model.name,
+            temperature=usual if like.temperature is None else like.temperature,
+            seed=values.seed if like.seed is None else like.seed,
+            max_tokens=values.max_tokens if like.max_tokens is None else like.max_tokens,
+            context=like.context or values.context,
+        )
 
     def _tell(self, told: float) -> float:
         now = time.monotonic()
@@ -151,40 +206,57 @@ class Reply:
         if now - told < TELL_EVERY:
             return told
         rate = (self._tokens - 1) / (now - self._first) if now > self._first else None
-        self._answering.bus.publish(GenerationProgressed(model=self.route.plan.model.name, tokens=self._tokens, tokens_per_second=rate))
+        self._answering.bus.publish(
+            GenerationProgressed(model=self.route.model.name, tokens=self._tokens, tokens_per_second=rate, generation=self.number)
+        )
         return now
 
-    async def _has_another_way(self, coordinator: Coordinator | None) -> bool:
-        """Whether trying again makes sense: a coordinator that had served died, or the plan has changed by now."""
-        had_served = coordinator is not None and await coordinator.child.exited(DEATH_NOTICED_WITHIN)
-        if not self.route.plan.workers:
-            return had_served
-        before, self.route = self.route, await self._answering.route(self.route.plan.model.name)
-        return had_served or before.plan != self.route.plan
+    def _started(self) -> GenerationStarted:
+        route = self.route
+        return GenerationStarted(model=route.model.name, generation=self.number, via=route.via, where=route.where, why=route.why)
 
-    async def _explained(self, error: EngineError, coordinator: Coordinator | None) -> EngineError:
-        """The engine's own error, or the death behind it with the name of the lost worker."""
-        if coordinator and isinstance(error, StalledError):
-            with self._answering.bus.work(f"stopping {self.route.plan.model.name}, which says nothing any more"):
-                await coordinator.stop()  # only then can its workers be asked which of them is frozen
-            return EngineError(f"{error}; its coordinator was stopped", hint="try: retry")
-        if coordinator is None or not await coordinator.child.exited(DEATH_NOTICED_WITHIN) or coordinator.state is not State.FAILED:
-            return error
-        lost = await self._answering.lost_workers(self.route)
-        cause = f"worker {', '.join(lost)} was lost" if lost else coordinator.child.cause
-        kept = "; what was written so far stays" if self.text else ""
-        return EngineError(f"the answer broke off: {cause}{kept}", hint="try: retry", details=tuple(coordinator.child.last_words)[-5:])
+    def _finished(self) -> GenerationFinished:
+        timings = self._end.timings if self._end else None
+        return GenerationFinished(
+            model=self.route.model.name,
+            complete=self._end is not None,
+            tokens=self._tokens,
+            tokens_per_second=timings.tokens_per_second if timings else None,
+            ttft_ms=timings.ttft_ms if timings else None,
+            generation=self.number,
+            cause=str(self._error or ""),
+        )
+
+    async def _has_another_way(self, attempt: Attempt) -> bool:
+        """Whether trying again makes sense: what failed may be gone, or the route is another by now."""
+        may_be_gone = await attempt.is_worth_another()
+        if self.route.plan and not self.route.plan.workers:
+            return may_be_gone
+        before, via = self.route, self.route.via if self.route.is_forced else None
+        self.route = await self._answering.route(before.model.name, via=via)
+        return may_be_gone or (before.plan, before.nodes[:1]) != (self.route.plan, self.route.nodes[:1])
+
+    def measured(self) -> tuple[Usage | None, Timings | None]:
+        """Of the whole answer: after a failover the last server knows only its part."""
+        end = self._end or Chunk()
+        if not self.failovers or not end.usage or not end.timings or not self._first:
+            return end.usage, end.timings
+        before = self.failovers[-1].after_tokens
+        prompt = end.usage.prompt_tokens
+        usage = Usage(prompt - before if prompt else None, before + end.usage.completion_tokens, None)
+        elapsed = round((time.monotonic() - self._began) * 1000, 1)
+        return usage, Timings(round((self._first - self._began) * 1000, 1), end.timings.tokens_per_second, elapsed)
 
     def _as_json(self) -> Json:
-        end = self._end or Chunk()
-        usage, timings = end.usage, end.timings
+        usage, timings = self.measured()
+        loaded = self.load_seconds
         return {
             "text": self.text,
-            "model": self.route.plan.model.name,
+            "model": self.route.model.name,
             "complete": self._end is not None,
-            "finish_reason": end.finish_reason,
+            "finish_reason": self._end.finish_reason if self._end else None,
             "route": self.route.as_json(),
-            "failovers": [],
+            "failovers": [each.as_json() for each in self.failovers],
             "usage": {
                 "prompt_tokens": usage.prompt_tokens if usage else None,
                 "completion_tokens": usage.completion_tokens if usage else self._tokens,
@@ -194,6 +266,6 @@ class Reply:
                 "ttft_ms": timings.ttft_ms if timings else None,
                 "tokens_per_second": timings.tokens_per_second if timings else None,
                 "total_ms": timings.total_ms if timings else None,
-                "load_ms": round(self._load_seconds * 1000, 1) if self._load_seconds is not None else None,
+                "load_ms": round(loaded * 1000, 1) if loaded is not None else None,
             },
         }

@@ -17,6 +17,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
+from synaptic.engines.dialect import ToolCalls
 from synaptic.engines.engine import Chunk, Timings, Usage
 from synaptic.engines.refusal import broken
 from synaptic.engines.sse import Events
@@ -40,10 +41,19 @@ class Answer:
         self._first_token: float | None = None
         self._last_token: float | None = None
         self._finished: float | None = None
+        self._predicted = self._generated = 0  # tokens, as the server counts them: now, and at the last piece
         self._bad = 0
+        self._calls = ToolCalls()
         self._usage: Json = {}
         self._speed: float | None = None
         self._events = Events()
+
+    @property
+    def seconds_per_token(self) -> float | None:
+        """None: too few so far to tell."""
+        if self.tokens < 8 or self._first_token is None or self._last_token is None:
+            return None
+        return (self._last_token - self._first_token) / (self.tokens - 1)
 
     def take(self, data: bytes) -> Iterator[Chunk]:
         """What `data` adds to the answer; no bytes mean the end. Raises EngineError where it is no answer any more."""
@@ -56,7 +66,7 @@ class Answer:
         """The end, with what is known about the whole. Raises EngineError if the server never said why it stopped."""
         if self.finish_reason is None:
             raise EngineError("the answer ended early: the server closed the stream", hint="try: retry")
-        timings = Timings(_since(self._began, self._first_text), self._rate(), _since(self._began, self._finished))
+        timings = Timings(since(self._began, self._first_text), self._rate(), since(self._began, self._finished))
         return Chunk(finish_reason=self.finish_reason, usage=self._counted(), timings=timings)
 
     def _read(self, text: str) -> Chunk | None:
@@ -73,8 +83,12 @@ class Answer:
             return None
         if event.get("error"):
             raise broken(event["error"])
+        event = self._in_chat_form(event)
         self._note(event)
         return self._piece(_choice(event))
+
+    def _in_chat_form(self, event: Json) -> Json:
+        return event
 
     def _pass_over(self) -> None:
         self._bad += 1
@@ -82,30 +96,36 @@ class Answer:
             raise EngineError("the answer ended early: what the server sends is no JSON", hint="try: retry")
 
     def _note(self, event: Json) -> None:
-        self._usage = _object(event.get("usage")) or self._usage
-        timings = _object(event.get("timings"))
-        if (_count(timings.get("predicted_n")) or 0) >= 2:  # its clock starts after the first token
-            self._speed = _positive(timings.get("predicted_per_second"))
+        self._usage = object_of(event.get("usage")) or self._usage
+        timings = object_of(event.get("timings"))
+        self._predicted = count_of(timings.get("predicted_n")) or self._predicted
+        if (count_of(timings.get("predicted_n")) or 0) >= 2:  # its clock starts after the first token
+            self._speed = positive(timings.get("predicted_per_second"))
 
     def _piece(self, choice: Json) -> Chunk | None:
-        delta = _object(choice.get("delta"))
-        text, reasoning = _text(delta.get("content")), _text(delta.get("reasoning_content"))
+        delta = object_of(choice.get("delta"))
+        text, reasoning = text_of(delta.get("content")), text_of(delta.get("reasoning_content"))
         now = self._clock()
-        if text or reasoning:
+        is_call = self._calls.take(delta.get("tool_calls"))
+        if text or reasoning or is_call:
             self.tokens += 1
             self._last_token = now
             self._first_token = now if self._first_token is None else self._first_token
         if text and self._first_text is None:
             self._first_text = now
-        if reason := _text(choice.get("finish_reason")):
+        if reason := text_of(choice.get("finish_reason")):
             self.finish_reason, self._finished = one_line(reason, 40), now
-        return Chunk(text=text, reasoning=reasoning) if text or reasoning else None
+        calls = self._calls.all() if self.finish_reason else None
+        if not (text or reasoning or calls):
+            return None
+        before, self._generated = self._generated, self._predicted
+        return Chunk(text, reasoning, ids_of(choice), self._predicted - before, calls)
 
     def _counted(self) -> Usage:
         """The server's count of tokens, else ours of the pieces."""
-        completion = _count(self._usage.get("completion_tokens"))
-        cached = _count(_object(self._usage.get("prompt_tokens_details")).get("cached_tokens"))
-        return Usage(_count(self._usage.get("prompt_tokens")), self.tokens if completion is None else completion, cached)
+        completion = count_of(self._usage.get("completion_tokens"))
+        cached = count_of(object_of(self._usage.get("prompt_tokens_details")).get("cached_tokens"))
+        return Usage(count_of(self._usage.get("prompt_tokens")), self.tokens if completion is None else completion, cached)
 
     def _rate(self) -> float | None:
         """Tokens per second by the server's clock, else by ours."""
@@ -116,29 +136,44 @@ class Answer:
         return round((self.tokens - 1) / (self._last_token - self._first_token), 2)
 
 
-def _since(began: float, moment: float | None) -> float | None:
+class Completion(Answer):
+    """The stream of /v1/completions, whose choices have a `text`."""
+
+    def _in_chat_form(self, event: Json) -> Json:
+        choice = _choice(event)
+        return event | {"choices": [{"delta": {"content": choice.get("text")}, "finish_reason": choice.get("finish_reason")}]}
+
+
+def since(began: float, moment: float | None) -> float | None:
     return None if moment is None else round((moment - began) * 1000, 1)
 
 
 def _choice(event: Json) -> Json:
     choices = event.get("choices")
-    return _object(choices[0]) if isinstance(choices, list) and choices else {}
+    return object_of(choices[0]) if isinstance(choices, list) and choices else {}
 
 
-def _object(value: object) -> Json:
+def ids_of(choice: Json) -> tuple[int, ...]:
+    """llama-server names the token behind a piece; of a character that is made of several tokens only the last."""
+    listed = object_of(choice.get("logprobs")).get("content")
+    ids = [count_of(object_of(each).get("id")) for each in listed] if isinstance(listed, list) else []
+    return tuple(each for each in ids if each is not None)
+
+
+def object_of(value: object) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
     """A lone surrogate, which JSON can escape, becomes `?`: nothing could write it."""
     return value.encode(errors="replace").decode() if isinstance(value, str) else ""
 
 
-def _count(value: object) -> int | None:
+def count_of(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def _positive(value: object) -> float | None:
+def positive(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return round(float(value), 2) if 0 < value < math.inf else None

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 import aiohttp
 
-from synaptic.engines.chunks import Answer
+from synaptic.engines.chunks import Answer, Completion
+from synaptic.engines.dialect import payload
 from synaptic.engines.engine import Chunk, Request, StalledError, Timings, Usage
 from synaptic.engines.refusal import RESTART, refusal
 from synaptic.errors import EngineError
@@ -23,13 +24,15 @@ STEP = 1.0  # seconds
 READ_AHEAD = 64 * 1024  # bytes that may wait for us; then the server has to
 LONGEST_REPLY = 1024 * 1024  # bytes
 SHORT = 5  # tokens; the speed of fewer says nothing
+SHORTEST_STALL, LONGEST_STALL = 5.0, 60.0  # seconds
+MANY_TOKENS = 40  # in the time of so many one came always, or nobody writes any more
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN)  # ours are around the calls
 
 
 class OpenAI:
     """
-    `model` is what the server calls it. A stream without a token for `stall_seconds` is given up; the first token may
-    take `first_token_seconds`, because a long prompt is read before it.
+    `model` is what the server calls it. A stream without a token for `stall_seconds` (None: for many times as long as
+    one took so far) is given up; the first token may take `first_token_seconds`, because a long prompt is read before it.
     """
 
     def __init__(
@@ -38,22 +41,31 @@ class OpenAI:
         *,
         model: str,
         key: str | None,
-        stall_seconds: float,
+        stall_seconds: float | None,
         first_token_seconds: float = 600.0,
         session: aiohttp.ClientSession | None = None,
+        remedy: str = RESTART,
     ) -> None:
+        """`remedy` is the hint where the server is to blame."""
         self.url = url.rstrip("/").removesuffix("/v1")
         self._model = model
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._stall_seconds = stall_seconds
         self._first_token_seconds = first_token_seconds
         self._session = session
+        self._remedy = remedy
 
     async def generate(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """The answer as it comes; the last chunk carries finish_reason, usage and timings. Raises EngineError."""
-        answer, watch = Answer(), _Watch()
+        path, answer = ("/v1/chat/completions", Answer()) if request.prompt is None else ("/v1/completions", Completion())
+        async with contextlib.aclosing(self._stream(path, self._payload(request), answer)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _stream(self, path: str, payload: Mapping[str, object], answer: Answer) -> AsyncGenerator[Chunk, None]:
+        watch = _Watch()
         async with self._http() as http:
-            response = await self._post(http, _payload(self._model, request))
+            response = await self._post(http, path, payload)
             try:
                 while not answer.is_over:
                     before = answer.tokens, answer.finish_reason
@@ -76,7 +88,7 @@ class OpenAI:
         """The names it serves. That takes our key, so an answer proves that the port is ours. Raises EngineError."""
         status, body = await self._get("/v1/models")
         if status != 200:
-            raise refusal(self.url, self._model, status, body)
+            raise refusal(self.url, self._model, status, body, self._remedy)
         return _names(body)
 
     async def _get(self, path: str) -> tuple[int, bytes]:
@@ -90,10 +102,13 @@ class OpenAI:
         except (aiohttp.ClientError, OSError) as error:
             raise self._nobody() from error
 
-    async def _post(self, http: aiohttp.ClientSession, payload: dict[str, object]) -> aiohttp.ClientResponse:
+    def _payload(self, request: Request) -> dict[str, object]:
+        return payload(self._model, request)
+
+    async def _post(self, http: aiohttp.ClientSession, path: str, payload: Mapping[str, object]) -> aiohttp.ClientResponse:
         """The response to read the answer from. It belongs to the caller, who closes it."""
         post = http.post(
-            f"{self.url}/v1/chat/completions",
+            f"{self.url}{path}",
             json=payload,
             headers=self._headers,
             allow_redirects=False,
@@ -104,23 +119,23 @@ class OpenAI:
             async with asyncio.timeout(self._first_token_seconds):
                 response = await post
         except (aiohttp.ClientError, OSError) as error:
-            raise _stalled(self._first_token_seconds) if type(error) is TimeoutError else self._nobody() from error
+            raise self._stalled(self._first_token_seconds) if type(error) is TimeoutError else self._nobody() from error
         if response.status == 200:
             return response
         try:
-            raise refusal(self.url, self._model, response.status, await _body(response))
+            raise refusal(self.url, self._model, response.status, await _body(response), self._remedy)
         finally:
             response.close()
 
     async def _more(self, response: aiohttp.ClientResponse, answer: Answer, watch: _Watch) -> bytes:
         """The next bytes; none at the end. Whatever goes wrong after the answer is complete is only its end."""
-        limit = self._stall_seconds if answer.tokens else self._first_token_seconds
+        limit = (self._stall_seconds or stall_limit(answer)) if answer.tokens else self._first_token_seconds
         try:
             return await watch.read(response.content, END_WITHIN if answer.finish_reason else limit)
         except (aiohttp.ClientError, OSError) as error:
             if answer.finish_reason:
                 return b""
-            raise _stalled(limit) if type(error) is TimeoutError else _cut() from error
+            raise self._stalled(limit) if type(error) is TimeoutError else _cut() from error
 
     @contextlib.asynccontextmanager
     async def _http(self) -> AsyncIterator[aiohttp.ClientSession]:
@@ -131,7 +146,11 @@ class OpenAI:
             yield session
 
     def _nobody(self) -> EngineError:
-        return EngineError(f"nothing answers at {self.url}", hint=RESTART)
+        return EngineError(f"nothing answers at {self.url}", hint=self._remedy)
+
+    def _stalled(self, seconds: float) -> StalledError:
+        who = "a worker" if self._remedy == RESTART else "the server"
+        return StalledError(f"no token for {seconds:g} s: {who} may be frozen or overloaded", hint=self._remedy)
 
 
 class _Watch:
@@ -156,6 +175,12 @@ class _Watch:
         raise TimeoutError
 
 
+def stall_limit(answer: Answer) -> float:
+    """Seconds without a token after which a stream is given up, by how long a token took so far."""
+    gap = answer.seconds_per_token
+    return LONGEST_STALL if gap is None else min(max(MANY_TOKENS * gap, SHORTEST_STALL), LONGEST_STALL)
+
+
 def tail(usage: Usage | None, timings: Timings | None) -> str:
     """One line about an answer: `182 tokens · 14.2 tok/s · 0.9 s to first`, less what is not known."""
     parts = [plural(usage.completion_tokens, "token")] if usage else []
@@ -169,13 +194,6 @@ def tail(usage: Usage | None, timings: Timings | None) -> str:
 
 def _duration(milliseconds: float) -> str:
     return f"{milliseconds:.0f} ms" if milliseconds < 100 else f"{milliseconds / 1000:.1f} s"
-
-
-def _payload(model: str, request: Request) -> dict[str, object]:
-    messages = [{"role": message.role, "content": message.content} for message in request.messages]
-    asked = {"temperature": request.temperature, "seed": request.seed, "max_tokens": request.max_tokens}
-    given = {name: value for name, value in asked.items() if value is not None}
-    return {"model": model, "messages": messages, "stream": True, "stream_options": {"include_usage": True}, **given}
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
@@ -194,10 +212,6 @@ def _names(body: bytes) -> tuple[str, ...]:
         return tuple(str(entry["id"]) for entry in document["data"])
     except (ValueError, RecursionError, TypeError, KeyError):
         return ()
-
-
-def _stalled(seconds: float) -> StalledError:
-    return StalledError(f"no token for {seconds:g} s: a worker may be frozen or overloaded", hint=RESTART)
 
 
 def _cut() -> EngineError:

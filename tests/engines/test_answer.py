@@ -13,13 +13,18 @@ from pathlib import Path
 import pytest
 from conftest import DEMO, Worker
 
+from synaptic.cluster.nodes import Nodes
 from synaptic.cluster.pool import Pool
-from synaptic.engines.answer import Answering, Reply
+from synaptic.discovery.here import machines_now
+from synaptic.engines.answer import Reply
+from synaptic.engines.answering import Answering
 from synaptic.engines.engine import Message
 from synaptic.environment import Environment
 from synaptic.errors import BackendError, EngineError
 from synaptic.events import Bus, ChildChanged, GenerationFinished
 from synaptic.models.catalog import Catalog
+from synaptic.planning.predictions import Predictions
+from synaptic.planning.speeds import Speeds
 from synaptic.process.child import Patience
 from synaptic.process.coordinators import Coordinators
 from synaptic.process.install import Engines
@@ -58,8 +63,23 @@ class World:
         engines = Engines(Environment(variables, sys.stdin, sys.stdout, sys.stderr))
         patience = Patience(start=5.0, terms=(1.0, 1.0))
         self.coordinators = Coordinators(engines, self.pool, self.bus, logs=folder, variables=variables, tuning=lambda: (patience, None))
-        self.answering = Answering(Catalog(lambda: (), DEMO), self.pool, self.coordinators, lambda: self.values, self.bus)
+        self.asked: list[str] = []
+        self.answering = Answering(
+            Catalog(lambda: (), DEMO),
+            self.pool,
+            Nodes(lambda: (), self.bus, keys={}),
+            self.coordinators,
+            lambda: self.values,
+            self.bus,
+            machines=lambda workers: machines_now(workers, Speeds(None)),
+            predictions=Predictions(None),
+            confirm=self.confirm,
+        )
         self.remembered: list[tuple[str, bool]] = []
+
+    async def confirm(self, question: str) -> bool:
+        self.asked.append(question)
+        return False
 
     def faults(self, *faults: str) -> None:
         (self.folder / "faults").write_text("\n".join((*faults, *[""] * 5)) + "\n")
@@ -165,6 +185,16 @@ async def test_a_start_that_fails_for_a_reason_that_stays_is_not_repeated(world:
     world.faults("exit=1", "exit=1")
     heard = await world.ask()
     assert "ended before it was ready" in str(heard.error)
+    assert world.starts == 1
+
+
+async def test_too_little_memory_is_explained_with_who_was_to_hold_what(world: World) -> None:
+    world.faults("no_memory", "no_memory")
+    heard = await world.ask()
+    assert "out of memory" in str(heard.error)
+    assert "plan demo" in str(heard.error.hint)
+    for worker in world.workers:
+        assert any(f"{worker.endpoint}: 1 GiB of weights" in line for line in heard.error.details)
     assert world.starts == 1
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from synaptic.engines.engine import Chunk, Message, Request, Timings, Usage
 from synaptic.engines.openai import OpenAI, tail
-from synaptic.errors import EngineError
+from synaptic.errors import EngineError, RefusedError
 
 pytestmark = pytest.mark.anyio
 QUESTION = Request((Message("user", "What is a worker?"),), "fake")
@@ -295,3 +295,13 @@ async def test_a_port_that_never_answers_is_given_up() -> None:
 )
 def test_the_line_below_an_answer_says_only_what_is_known(usage: Usage | None, timings: Timings | None, line: str) -> None:
     assert tail(usage, timings) == line
+
+
+@pytest.mark.parametrize(("status", "is_to_blame"), [(400, False), (404, False), (401, True), (500, True), (503, True)])
+async def test_a_refusal_tells_whose_fault_it_is_and_what_mends_it(fakellama, status: int, is_to_blame: bool) -> None:
+    url = fakellama(f"status={status}")
+    client = OpenAI(url, model="fake", key=None, stall_seconds=5, remedy="try: nodes health")
+    error = (await hear(client)).error
+    assert error
+    assert isinstance(error, RefusedError) is not is_to_blame
+    assert "coordinator" not in (error.hint or "")

@@ -13,9 +13,13 @@ import anyio
 import pytest
 from conftest import DEMO, end
 
+from synaptic.cluster.backend import Kind
+from synaptic.cluster.node import Node
+from synaptic.cluster.nodes import Nodes
 from synaptic.engines.engine import Message, Request
 from synaptic.engines.openai import OpenAI
 from synaptic.errors import EngineError
+from synaptic.events import Bus
 
 pytestmark = [pytest.mark.anyio, pytest.mark.live]
 ANSWER = (
@@ -120,3 +124,17 @@ async def test_a_prompt_longer_than_the_context_is_told_with_both_numbers(engine
     with pytest.raises(EngineError, match=r"the prompt has \d+ tokens, but the context holds only 512") as caught:
         [chunk async for chunk in engine(KEY).generate(ask("word " * 800))]
     assert "clear" in str(caught.value.hint)
+
+
+async def test_as_a_node_it_says_what_it_is_and_what_it_has_loaded(url: str) -> None:
+    nodes = Nodes(lambda: [Node(url, Kind.OLLAMA, key_variable="ITS_KEY")], Bus(), keys={"ITS_KEY": KEY})
+    [state] = await nodes.refresh(within=20)
+    assert (state.node.kind, state.software, state.is_ready) == (Kind.OPENAI, "llama-server", True)
+    [offer] = state.offers
+    assert (offer.name, offer.parameters, offer.is_loaded) == ("demo", 2_361_600, True)
+    assert (offer.context, offer.bytes > 10**6) == (512, True)
+    client = OpenAI(url, model=offer.name, key=nodes.key(url), stall_seconds=20)
+    question = Request(
+        (Message("user", "What is a worker?"),), "demo", temperature=0.0, format={"enum": ["seven"]}, options={"num_predict": 20}
+    )
+    assert "".join([chunk.text async for chunk in client.generate(question)]) == '"seven"'

@@ -1,7 +1,7 @@
 """
 A Consul agent. First line on stdout: `port N`; then `METHOD TARGET token=T` for each request.
 
-    consulfake.py [--mode MODE] [--token T] [--service NAME=HOST:PORT …]
+    consulfake.py [--port N] [--mode MODE] [--token T] [--service NAME=HOST:PORT …]
 
 MODE: ok, refusing (500), garbage, huge, deep, slow, redirect, backwards (its index falls),
 shy (500 to the first two), forgetful (drops all that is registered when it is passed a second time).
@@ -127,7 +127,8 @@ class Agent(BaseHTTPRequestHandler):
             return
         *_, verb, name = unquote(urlsplit(self.path).path).split("/")
         if name == "register":
-            self.registry.change(json.loads(body), healthy=False)
+            document = json.loads(body)
+            self.registry.change(document, healthy=document["Check"].get("Status") == "passing")
         elif verb == "deregister":
             self.registry.change({"ID": name}, healthy=None)
         elif not self._passes(name.removeprefix("service:")):
@@ -199,6 +200,7 @@ def service(text: str) -> Service:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--mode", default="ok")
     parser.add_argument("--token", default="")
     parser.add_argument("--service", action="append", default=[])
@@ -207,7 +209,7 @@ def main() -> None:
     Agent.token = options.token
     for each in options.service:
         registry.change(service(each), healthy=True)
-    server = Server(("127.0.0.1", 0), Agent)
+    server = Server(("127.0.0.1", options.port), Agent)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"port {server.server_address[1]}", flush=True)
     for line in sys.stdin:

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--api", action="store_true")
     parser.add_argument("--mode", default="ok", choices=["ok", "wrong-ack", "silent", "hang-up", "slow"])
     options = parser.parse_args()
-    listener = socket.create_server((options.host, options.port))
+    listener = socket.create_server((options.host, options.port), family=socket.AF_INET6 if ":" in options.host else socket.AF_INET)
     print(f"port {listener.getsockname()[1]}", flush=True)
     number = 0
     while True:

@@ -45,6 +45,11 @@ def main() -> None:
     if "refuse_worker" in FAKE:
         abort(ABORTED.format(456, f"Failed to connect to {(workers() or ['127.0.0.1:50222'])[0]}"))
     log("I srv  llama_server: initializing ...")
+    if "no_memory" in FAKE:
+        for worker in workers():
+            log(f"D load_tensors: RPC0[{worker}] model buffer size =  1024.00 MiB")
+        log("E ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 1099511627776")
+        raise SystemExit(1)
     if "abort_s" in FAKE:
         time.sleep(number("abort_s"))
         abort(LOST)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import socket
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -81,6 +82,7 @@ def main() -> None:
     parser.add_argument("--to", default="")
     options = parser.parse_args()
     Handler.role, Handler.to = options.role, options.to
+    ThreadingHTTPServer.address_family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     server = ThreadingHTTPServer((options.host, options.port), Handler)
     print(f"port {server.server_address[1]}", flush=True)
     server.serve_forever()

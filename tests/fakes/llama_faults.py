@@ -9,6 +9,7 @@ FAKE, the start
     load_s=S never_ready    /health says 503 for so long, or always
     bind_s=S                the port opens late
     exit=N abort_s=S        ends before it is ready
+    no_memory               says that its memory does not suffice, and ends
     refuse_worker           aborts at once, as for a worker that does not listen
     ignore_term[=N]         passes over every SIGTERM, or the first N
     no_offload              everything stays on this machine

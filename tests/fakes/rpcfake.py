@@ -40,11 +40,11 @@ class ClosedError(Exception):
 
 def main() -> None:
     options = parse()
-    listener = socket.socket()
+    listener = socket.socket(socket.AF_INET6 if ":" in options.host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((options.host, options.port))
     listener.listen(1)
-    holder = socket.create_connection(listener.getsockname()) if options.busy else None
+    holder = socket.create_connection(listener.getsockname()[:2]) if options.busy else None
     held_from = holder.getsockname() if holder else None
     threading.Thread(target=obey, args=(holder,), daemon=True).start()
     say(f"port {listener.getsockname()[1]}")

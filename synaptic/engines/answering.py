@@ -1,0 +1,150 @@
+"""Where a prompt goes now: asks everyone who might answer, lets the routing decide, and makes the attempt."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+from synaptic.cluster.backend import Backend
+from synaptic.cluster.nodes import Nodes
+from synaptic.cluster.pool import Pool
+from synaptic.engines.at_node import AtNode
+from synaptic.engines.attempt import Attempt
+from synaptic.engines.dllama_routes import DllamaRoutes
+from synaptic.engines.engine import Timings
+from synaptic.engines.openai import LONGEST_STALL
+from synaptic.engines.over_workers import OverWorkers, Recent
+from synaptic.errors import SynapticError
+from synaptic.events import Bus, RouteChosen
+from synaptic.models.catalog import Catalog
+from synaptic.models.model import BUILTIN, DLLAMA, LLAMA_CPP, Model
+from synaptic.planning.machine import Machine
+from synaptic.planning.plan import Route, context_of
+from synaptic.planning.predictions import Measured, Predictions
+from synaptic.planning.ranking import rank
+from synaptic.planning.routing import Situation, choose
+from synaptic.planning.shape import Shape
+from synaptic.process.child import State
+from synaptic.process.coordinator import Coordinator
+from synaptic.process.coordinators import Coordinators
+from synaptic.results import plural
+from synaptic.settings import Values
+
+_logger = logging.getLogger(__name__)
+DEMO = "demo"
+AUTO = "auto"
+SHIPPED = "shipped"
+NODES_FRESH = 5.0  # seconds for which what the nodes said is believed
+
+
+class Answering:
+    def __init__(
+        self,
+        catalog: Catalog,
+        pool: Pool,
+        nodes: Nodes,
+        coordinators: Coordinators,
+        values: Callable[[], Values],
+        bus: Bus,
+        *,
+        machines: Callable[[Sequence[Backend]], tuple[Machine, Sequence[Machine]]],
+        predictions: Predictions,
+        confirm: Callable[[str], Awaitable[bool]],
+        dllama: DllamaRoutes | None = None,
+        embedded: Callable[[], Path | None] = lambda: None,
+    ) -> None:
+        self.coordinators = coordinators
+        self.values = values
+        self.bus = bus
+        self.confirm = confirm
+        self.recent: WeakKeyDictionary[Coordinator, Recent] = WeakKeyDictionary()
+        self._catalog = catalog
+        self._pool = pool
+        self._nodes = nodes
+        self._machines = machines
+        self._predictions = predictions
+        self._dllama = dllama
+        self._embedded = embedded
+
+    async def route(self, model: str | None = None, *, via: str | None = None, goes_on: bool = False) -> Route:
+        """
+        Where a prompt for `model` goes now. `via` names the engine for this prompt, whatever the settings say.
+
+        `goes_on`: a part of the answer is written; rather than not at all it is finished on this machine.
+        """
+        values = self.values()
+        workers, _ = await asyncio.gather(self._workers(), self._nodes.refresh(max_age=NODES_FRESH))
+        found = await asyncio.to_thread(self._find, model or values.model or DEMO)
+        via = via or (values.via if values.via != AUTO else None)
+        situation = await self._situation(found, workers, via)
+        situation = dataclasses.replace(situation, goes_on=goes_on)
+        if self._dllama and self._dllama.can(found) and (via in (DLLAMA, BUILTIN) or not (via or situation.nodes)):
+            route = await self._dllama.route(found, via=via, goes_on=goes_on)
+        else:
+            route = self._loaded(found, situation) or choose(found, situation)
+        self.bus.publish(RouteChosen(model=found.name, via=route.via, why=route.why))
+        return route
+
+    def _find(self, name: str) -> Model:
+        """The shipped model comes in two forms; without llama.cpp the one that needs nothing compiled stands in."""
+        found = self._catalog.find(name)
+        other = self._embedded() if found.source == SHIPPED and LLAMA_CPP in found.engines else None
+        if other is None:
+            return found
+        return dataclasses.replace(self._catalog.find(str(other)), name=found.name, source=SHIPPED, temperature=found.temperature)
+
+    def attempt(self, route: Route) -> Attempt:
+        stall_seconds = self.values().stall_seconds
+        if route.plan is None:
+            return AtNode(route, self._nodes, stall_seconds=stall_seconds or LONGEST_STALL)
+        if route.via == DLLAMA and self._dllama:
+            return self._dllama.attempt(route.plan)
+        if route.via == BUILTIN and self._dllama:
+            return self._dllama.root_attempt(route.plan)
+        return OverWorkers(route.plan, self.coordinators, self._pool, self.bus, stall_seconds=stall_seconds, recent=self.recent)
+
+    def learn(self, route: Route, tokens: int, timings: Timings | None) -> None:
+        """Keep what an answer took beside what was predicted for it."""
+        if route.prediction is None or timings is None:
+            return
+        try:
+            self._predictions.record(route.model.name, route.prediction, Measured(timings.tokens_per_second, timings.ttft_ms, tokens))
+        except SynapticError as error:
+            _logger.warning("%s", error)
+
+    async def _workers(self) -> list[Backend]:
+        """After a handshake with every worker that is not ours already."""
+        return await self._pool.check() if self.values().distributed_inference_enabled else []
+
+    async def _situation(self, model: Model, workers: Sequence[Backend], via: str | None) -> Situation:
+        values = self.values()
+        here, machines = await asyncio.to_thread(self._machines, [worker for worker in workers if worker.is_ready])
+        return Situation(
+            distributed=values.distributed_inference_enabled,
+            workers=workers,
+            machines=machines,
+            here=here,
+            nodes=rank(self._nodes.states(), model),
+            shape=Shape.of(await asyncio.to_thread(self._catalog.header, model)) if LLAMA_CPP in model.engines else None,
+            context=context_of(model, values.context),
+            kv_type=values.kv_type,
+            via=via,
+        )
+
+    def _loaded(self, model: Model, now: Situation) -> Route | None:
+        """A coordinator that has the model loaded as it is wanted now stays: another split would load it again."""
+        plan = next(
+            (each.plan for each in self.coordinators.all() if each.plan.model.name == model.name and each.state is State.READY), None
+        )
+        ready = {worker.endpoint for worker in now.workers if worker.is_ready}
+        if plan is None or (plan.context, plan.kv_type) != (now.context, now.kv_type) or now.via not in (None, LLAMA_CPP):
+            return None
+        if bool(plan.workers) is not now.distributed or not ready.issuperset(plan.workers):
+            return None
+        more = ready.difference(plan.workers)
+        hint = f"; {plural(len(more), 'worker')} more: coordinator restart takes them" if more else ""
+        return Route(LLAMA_CPP, plan.model, f"loaded there already{hint}", plan, is_forced=now.via is not None)

@@ -1,0 +1,113 @@
+"""
+A client of our own llama-servers, which can go on with an answer that another one began.
+
+The chat API names the token behind each piece of text, so the tokens are kept and nothing is tokenised again: another
+server, given the prompt's tokens and those, goes on with what the first would have written (greedy: exactly that).
+
+    POST /apply-template {"messages": […]}               → {"prompt": "…"}          without the first token
+    POST /tokenize {"content": …, "add_special": true}   → {"tokens": […]}          with it
+    POST /completion {"prompt": [ids], "stream": true}   → data: {"content": "…", "tokens": [ids], "stop": false}
+                                                           data: {"content": "", "stop": true, "stop_type": "eos", "timings": …}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+
+import aiohttp
+
+from synaptic.engines.chunks import Answer, count_of, object_of
+from synaptic.engines.chunks import Json as Object
+from synaptic.engines.engine import Chunk, Request
+from synaptic.engines.openai import LONGEST_REPLY, OpenAI
+from synaptic.errors import EngineError
+
+# after sampling: before it the server would sort the whole vocabulary for every token
+_WITH_IDS = {"logprobs": True, "top_logprobs": 1, "post_sampling_probs": True, "timings_per_token": True}
+_REASONS = {"eos": "stop", "word": "stop", "limit": "length"}
+
+
+class LlamaServer(OpenAI):
+    def generate(self, request: Request) -> AsyncGenerator[Chunk, None]:
+        """As OpenAI.generate; of a plain prompt, too, the tokens are known."""
+        return super().generate(request) if request.prompt is None else self.resume(request, ())
+
+    async def resume(self, request: Request, written: Sequence[Chunk]) -> AsyncGenerator[Chunk, None]:
+        """What follows `written`, which `generate` gave for this request at another server. Raises EngineError."""
+        chat = super()._payload(request)
+        text = await self._prompt(chat) if request.prompt is None else request.prompt
+        prompt = await self._tokens(text, add_special=True)
+        ids = [each for chunk in written for each in await self._ids(chunk)]
+        asked: dict[str, object] = {name: value for name, value in chat.items() if name not in _OF_CHAT}
+        asked |= {"prompt": prompt + ids, "stream": True, "return_tokens": True, "timings_per_token": True}
+        asked["n_predict"] = -1 if request.max_tokens is None else max(request.max_tokens - len(ids), 1)
+        async with contextlib.aclosing(self._stream("/completion", asked, _Completion())) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def test(self, request: Request, written: Sequence[Chunk]) -> AsyncGenerator[Chunk, None]:
+        """One token more of an answer: the cheapest proof that all workers compute. The cache keeps the conversation."""
+        once = dataclasses.replace(request, max_tokens=1)
+        return self.resume(once, written) if written else self.generate(once)
+
+    def _payload(self, request: Request) -> dict[str, object]:
+        return super()._payload(request) | _WITH_IDS
+
+    async def _ids(self, chunk: Chunk) -> list[int]:
+        """A character of several tokens: the server named only the last of them."""
+        if chunk.tokens <= len(chunk.ids):
+            return list(chunk.ids)
+        again = await self._tokens(chunk.text, add_special=False)
+        if len(again) != chunk.tokens or tuple(again[-len(chunk.ids) :]) != chunk.ids:
+            raise EngineError("the answer cannot be continued exactly: not all of its tokens are known", hint="try: retry")
+        return again
+
+    async def _prompt(self, chat: Mapping[str, object]) -> str:
+        answer = await self._ask("/apply-template", {"messages": chat["messages"]})
+        prompt = answer.get("prompt")
+        if not isinstance(prompt, str):
+            raise EngineError(f"{self.url} does not say how it writes a prompt", hint="try: retry")
+        return prompt
+
+    async def _tokens(self, text: str, *, add_special: bool) -> list[int]:
+        answer = await self._ask("/tokenize", {"content": text, "add_special": add_special})
+        listed = answer.get("tokens")
+        ids = [count_of(each) for each in listed] if isinstance(listed, list) else [None]
+        if any(each is None for each in ids):
+            raise EngineError(f"{self.url} does not say how it cuts a text into tokens", hint="try: retry")
+        return [each for each in ids if each is not None]
+
+    async def _ask(self, path: str, asked: Mapping[str, object]) -> Object:
+        """A short question and its answer, both JSON."""
+        async with self._http() as http:
+            response = await self._post(http, path, asked)
+            try:
+                body = await response.content.read(LONGEST_REPLY * 16)  # a long prompt as tokens takes its place
+                while len(body) <= LONGEST_REPLY * 16 and (more := await response.content.readany()):
+                    body += more
+                return object_of(json.loads(body))
+            except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError, ValueError, RecursionError) as error:
+                raise EngineError(f"{self.url} broke off", hint="try: retry") from error
+            finally:
+                response.close()
+
+
+_OF_CHAT = ("model", "messages", "stream", "stream_options", "max_tokens", "tools", "response_format", *_WITH_IDS)
+
+
+class _Completion(Answer):
+    """The stream of /completion, in the form of the chat's."""
+
+    def _in_chat_form(self, event: Object) -> Object:
+        is_last = event.get("stop") is True
+        reason = _REASONS.get(str(event.get("stop_type")), "stop") if is_last else None
+        listed = event.get("tokens")
+        ids = [{"id": each} for each in listed] if isinstance(listed, list) else []
+        choice = {"delta": {"content": event.get("content")}, "finish_reason": reason, "logprobs": {"content": ids}}
+        timings = object_of(event.get("timings"))
+        usage = {"prompt_tokens": event.get("tokens_evaluated"), "completion_tokens": event.get("tokens_predicted")} if is_last else {}
+        return {"choices": [choice], "timings": timings, "usage": usage}

@@ -1,0 +1,104 @@
+"""A coordinator that nobody asks is watched all the same: by its workers' ports, and by one token now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from cabled import Cabled, World, kill, unplug
+from conftest import Worker
+
+from synaptic.engines.guard import Guard
+from synaptic.events import Noticed
+from synaptic.process.child import State
+
+pytestmark = [pytest.mark.anyio, pytest.mark.live]
+
+
+class Watched(World):
+    """With a guard whose time only we move."""
+
+    now = 0.0
+
+    def guarded(self, patience: float) -> Guard:
+        async def sleep(seconds: float) -> None:
+            await asyncio.Event().wait()
+
+        self.guard = Guard(self.coordinators, self.bus, self.answering.recent, patience=patience, clock=lambda: self.now, sleep=sleep)
+        self.guard.start()
+        return self.guard
+
+    @property
+    def said(self) -> list[str]:
+        return [event.text for event in self.bus.history if isinstance(event, Noticed)]
+
+
+@pytest.fixture
+async def world(tmp_path: Path, rpc_worker: Callable[..., Worker], llama_server: Path) -> AsyncIterator[Watched]:
+    made = Watched(tmp_path, [Cabled(rpc_worker()) for _ in range(2)], llama_server)
+    yield made
+    await made.guard.close()
+    await made.coordinators.stop()
+    for worker in made.workers:
+        worker.close()
+
+
+async def test_a_good_one_is_asked_for_one_token_and_keeps_the_conversation(world: Watched) -> None:
+    guard = world.guarded(patience=20.0)
+    undisturbed = await world.ask()
+    (coordinator,) = world.coordinators.up()
+    served = coordinator.child.lines
+    await guard.look()
+    assert coordinator.child.lines == served, "it has not rested yet"
+    world.now += 1e6
+    await guard.look()
+    assert coordinator.state is State.READY
+    while coordinator.child.lines == served:  # its log says what it did
+        await asyncio.sleep(0.01)
+    again = await world.ask()
+    assert again.text == undisturbed.text
+    cached = again.outcome().data["usage"]["cached_tokens"]
+    assert cached >= undisturbed.outcome().data["usage"]["prompt_tokens"] - 1, "the test token cost nothing of the cache"
+
+
+async def test_one_whose_worker_is_frozen_is_stopped_and_said(world: Watched) -> None:
+    guard = world.guarded(patience=1.0)
+    await world.ask()
+    await guard.look()
+    os.kill(world.workers[0].worker.process.pid, signal.SIGSTOP)
+    world.now += 1e6
+    await guard.look()
+    assert world.coordinators.up() == []
+    assert any("demo was stopped: it does not answer" in text for text in world.said)
+    reply = await world.ask()
+    assert reply.outcome().error is None
+    assert world.workers[0].endpoint not in reply.route.plan.workers
+
+
+async def test_a_port_that_went_dark_ends_the_coordinator_that_leans_on_it(world: Watched) -> None:
+    world.guarded(patience=20.0)
+    await world.ask()
+    kill(world.workers[0])
+    world.pool.witness(world.workers[0].endpoint, is_open=False, detail="its machine does not answer")
+    (coordinator,) = world.coordinators.all()
+    while not any(f"worker {world.workers[0].endpoint} is gone" in text for text in world.said):
+        await asyncio.sleep(0.01)
+    assert coordinator.state is State.STOPPED
+
+
+async def test_and_an_answer_goes_on_before_its_patience_is_over(world: Watched) -> None:
+    world.guarded(patience=20.0)
+    world.values = world.values.__class__(distributed_inference_enabled=True, stall_seconds=600.0)
+    undisturbed = await world.ask()
+
+    def pull(worker: Cabled) -> None:
+        unplug(worker)
+        world.pool.witness(worker.endpoint, is_open=False, detail="its machine does not answer")
+
+    reply = await world.ask((3, pull, world.workers[0]))
+    assert reply.text == undisturbed.text
+    assert reply.failovers[0].lost == (str(world.workers[0].endpoint),)
