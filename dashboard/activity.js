@@ -1,0 +1,68 @@
+// The answers on their way, the long works, the last minutes in charts, and the answers that ended.
+
+import { $, h, show } from "./dom.js";
+import { bytes, clock, duration, ms, plural, rate, state } from "./format.js";
+import { chart } from "./chart.js";
+
+const MINUTES = 5;
+
+export function showActivity(now, points) {
+  const { running, recent } = now.answers;
+  show($("running"), now.works.map((work) => working(work, now.at)), running.map((each) => answer(each, now.at)),
+    running.length || now.works.length ? null : h("p", { class: "card empty" }, "Nothing is being answered now. Ask something in the shell, in the console, or through the gateway."));
+  show($("charts"), charts(now, points));
+  show($("recent"), recent.length ? table(recent) : h("p", { class: "card empty" }, "No answer has ended yet."));
+}
+
+function working({ what, began, done, total, unit }, at) {
+  const isBytes = unit === "B" || unit === "bytes";
+  const word = (value) => (isBytes ? bytes(value) : Math.round(value));
+  const amount = done === null ? "" : ` · ${word(done)}${total ? ` of ${word(total)}` : ""}${isBytes ? "" : ` ${unit}`}`;
+  return h("article", { class: "card work", "data-key": what }, h("p", {}, "◐ ", what, h("span", { class: "dim" }, `${amount} · ${duration(at - began)}`)),
+    total ? h("progress", { max: total, value: Math.min(done ?? 0, total) }) : h("progress", {}));
+}
+
+function answer(each, at) {
+  const { sign, tone, word } = state(each.state);
+  return h("article", { class: "card answer", "data-key": each.number },
+    h("header", {}, h("h3", {}, each.model), h("span", { class: `state ${tone}` }, `${sign} ${word}`)),
+    h("p", { class: "dim" }, `→ ${each.via} · ${each.where}${each.why ? ` (${each.why})` : ""}`),
+    h("div", { class: "figures" },
+      figure(rate(each.tokens_per_second), "tok/s"), figure(String(each.tokens), each.tokens === 1 ? "token" : "tokens"),
+      figure(ms(each.ttft_ms), "to the first"), figure(duration(at - each.began), "so far")),
+    each.failovers.map(failover));
+}
+
+const figure = (value, unit) => h("div", { class: "figure" }, h("strong", {}, value), h("span", { class: "dim" }, unit));
+
+function failover({ at, lost, tokens, where, cause }) {
+  return h("p", { class: "failover attention", title: cause }, `! ${clock(at)} ${lost.length ? `${lost.join(", ")} was lost` : "its coordinator was lost"} after ${plural(tokens, "token")}; went on, on ${where}`);
+}
+
+function charts(now, points) {
+  const from = now.at - MINUTES * 60, to = now.at;
+  const column = parseFloat(getComputedStyle($("charts")).gridTemplateColumns); // pixels of the first one
+  const width = Math.max(160, Math.floor(column || 300) - 34);
+  const line = (name) => points.map((point) => [point.at, point[name]]);
+  const waits = now.answers.recent.filter((each) => each.ttft_ms !== null).map((each) => [each.ended, each.ttft_ms]).reverse();
+  const here = now.machines[0];
+  return [
+    chart({ name: "tokens/s", lines: [{ points: line("tokens_per_second") }], word: rate, from, to, width }),
+    chart({ name: "time to first token", lines: [{ points: waits, isDots: true }], word: ms, from, to, width }),
+    chart({ name: "answers (dashed: ready workers)", lines: [{ points: line("answering") }, { points: line("ready"), look: 1 }], word: (value) => (Number.isInteger(value) ? String(value) : value.toFixed(1)), from, to, width, note: String(now.summary.answering) }),
+    chart({ name: "CPU of this machine", lines: [{ points: line("cpu_percent") }], word: (value) => `${Math.round(value)} %`, from, to, width, note: here.cpu_percent === null ? "" : `${Math.round(here.cpu_percent)} %` }),
+  ];
+}
+
+function table(recent) {
+  const head = ["when", "model", "route", "tokens", "tok/s", "first token", "end"];
+  return h("table", { class: "table stacking" }, h("thead", {}, h("tr", {}, head.map((word) => h("th", {}, word)))), h("tbody", {}, recent.map((each) => row(each, head))));
+}
+
+function row(each, head) {
+  const { sign, tone, word } = state(each.state);
+  const end = `${sign} ${word}${each.failovers.length ? ` · ${plural(each.failovers.length, "failover")}` : ""}`;
+  const cells = [clock(each.began), each.model, `${each.via} · ${each.where}`, each.tokens, rate(each.tokens_per_second), ms(each.ttft_ms), end];
+  return h("tr", { "data-key": each.number, title: each.cause || each.why },
+    cells.map((cell, index) => h("td", { "data-name": head[index], class: index === 6 ? `state ${tone}` : index > 2 ? "number" : "" }, String(cell), index === 6 && each.cause ? h("span", { class: "dim" }, ` ${each.cause}`) : null)));
+}

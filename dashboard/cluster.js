@@ -1,0 +1,92 @@
+// The machines as cards, each with a bar of its memory: what of which model lies there.
+
+import { $, h, s, show } from "./dom.js";
+import { bytes, duration, ms, plural, rate, state } from "./format.js";
+import { showSplits } from "./split.js";
+
+const KINDS = { coordinator: "this machine", rpc: "rpc-server", dllama: "dllama worker", ollama: "Ollama", openai: "server" };
+export const PARTS = [["model_bytes", "weights"], ["kv_bytes", "KV cache"], ["compute_bytes", "compute"]];
+
+export function showCluster(now) {
+  show($("tiles"), tiles(now));
+  showSplits($("splits"), now);
+  show($("machines"), now.machines.map((machine) => card(machine, now.at)),
+    now.machines.length > 1 ? null : h("p", { class: "card empty" }, "No workers yet. In the console: ", h("code", {}, "worker start --count 2"), ", or ", h("code", {}, "rpc discover"), "."));
+  show($("legend"), PARTS.map(([name, word]) => [swatch(name), h("span", {}, word)]), swatch("other"), h("span", {}, "in use by others"), swatch("free"), h("span", {}, "free"));
+}
+
+function tiles({ summary, distributed, model, at, machines }) {
+  const { workers, servers, coordinators, answering, tokens_per_second } = summary;
+  const held = machines.flatMap((each) => each.holds).reduce((sum, each) => sum + each.model_bytes + each.kv_bytes + each.compute_bytes, 0);
+  return [
+    tile("workers ready", `${workers.ready} / ${workers.known}`, ...health(workers, workers.known ? "all well" : "try: rpc discover")),
+    tile("coordinators", `${coordinators.ready} / ${coordinators.known}`, held ? `${bytes(held)} loaded` : "nothing loaded"),
+    tile("answering", String(answering), !answering ? "idle" : tokens_per_second ? `${rate(tokens_per_second)} tok/s` : "waiting for tokens", tokens_per_second ? "good" : ""),
+    tile("servers", `${servers.ready} / ${servers.known}`, ...health(servers, "Ollama, OpenAI")),
+    tile("model", model, distributed ? "distributed on" : "distributed off"),
+  ];
+}
+
+function health({ known, ready, lost }, well) {
+  if (lost) return [`✗ ${lost} lost`, "bad"];
+  return ready < known ? [`! ${known - ready} not ready`, "attention"] : [well, ""];
+}
+
+function tile(label, value, note, tone = "") {
+  return h("div", { class: "tile", "data-key": label }, h("span", { class: "dim" }, label), h("strong", {}, value), h("span", { class: `note ${tone}` }, note));
+}
+
+function card(machine, at) {
+  const { sign, tone, word } = state(machine.health === "lost" ? "lost" : machine.state);
+  const isHere = machine.kind === "coordinator";
+  return h("article", { class: `card machine is-${tone}`, "data-key": machine.endpoint, "data-endpoint": machine.endpoint },
+    h("header", {}, h("h3", {}, isHere ? "this machine" : machine.endpoint), isHere ? null : h("span", { class: `state ${tone}` }, `${sign} ${word}`)),
+    h("p", { class: "dim" }, facts(machine, isHere)),
+    machine.total ? memory(machine) : null,
+    machine.holds.map(holding),
+    machine.detail && h("p", { class: `cause ${tone === "good" ? "dim" : tone}` }, machine.detail),
+    tone !== "good" && !isHere && machine.last_seen ? h("p", { class: "dim" }, `last answered ${duration(at - machine.last_seen)} ago`) : null);
+}
+
+function facts(machine, isHere) {
+  const words = isHere ? [machine.version, ...machine.devices] : [machine.models !== null && machine.version ? null : KINDS[machine.kind] ?? machine.kind, machine.version];
+  if (isHere && machine.cpu_percent !== null) words.push(`CPU ${Math.round(machine.cpu_percent)} %`);
+  if (machine.sent_per_second !== null) words.push(`↑\u00a0${bytes(Math.round(machine.sent_per_second)).replace(" ", "\u00a0")}/s ↓\u00a0${bytes(Math.round(machine.received_per_second)).replace(" ", "\u00a0")}/s`);
+  if (machine.devices.length > 1) words.push(plural(machine.devices.length, "device"));
+  if (machine.latency_ms !== null) words.push(ms(machine.latency_ms));
+  if (machine.models !== null) words.push(plural(machine.models, "model"));
+  if (machine.running) words.push(plural(machine.running, "request"));
+  if (machine.source) words.push(machine.source);
+  return words.filter(Boolean).join(" · ");
+}
+
+/** What is known to be held, what others use, and the rest. Sizes that are too small to see get a sliver. */
+function memory(machine) {
+  const held = PARTS.map(([name]) => [name, machine.holds.reduce((sum, each) => sum + each[name], 0)]);
+  const ours = held.reduce((sum, [, size]) => sum + size, 0);
+  const isHere = machine.kind === "coordinator";
+  const other = Math.max(0, machine.total - machine.free - (isHere ? ours : 0));
+  const parts = [...held, ["other", other]].filter(([, size]) => size > 0);
+  let x = 0;
+  const rects = parts.map(([name, size]) => {
+    const width = Math.min(Math.max((size / machine.total) * 100, 0.8), 100 - x);
+    const rect = s("rect", { x: `${x}%`, y: 0, width: `${width}%`, height: "100%", class: `part ${name}`, fill: `url(#fill-${name})` });
+    x += width;
+    return rect;
+  });
+  const free = Math.max(0, machine.total - other - ours);
+  const words = `${bytes(free)} free of ${bytes(machine.total)}`;
+  return h("div", { class: "memory" },
+    s("svg", { class: "bar-of-memory", height: 14, role: "img", "aria-label": words }, rects),
+    h("p", { class: "dim split" }, h("span", {}, ours ? `${bytes(ours)} held` : "nothing held"), h("span", {}, words)));
+}
+
+function holding(held) {
+  const parts = PARTS.filter(([name]) => held[name]).map(([name, word]) => `${bytes(held[name])} ${word}`);
+  const layers = held.layers ? `${plural(held.layers, "layer")} · ` : "";
+  return h("p", { class: "holding", "data-key": held.model }, h("strong", {}, held.model), ` ${layers}${parts.join(" · ")}`);
+}
+
+function swatch(name) {
+  return s("svg", { class: "swatch", width: 16, height: 12, "aria-hidden": "true" }, s("rect", { width: 16, height: 12, class: `part ${name}`, fill: name === "free" ? "none" : `url(#fill-${name})` }));
+}

@@ -1,0 +1,58 @@
+// Elements without markup: every text is a text node, whoever wrote it. No function here takes HTML.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export const $ = (id) => document.getElementById(id);
+
+/** h("p", {class: "dim", title: text, onclick: f}, "text", child, …); null and false are left out. */
+export function h(tag, properties = {}, ...children) {
+  return fill(document.createElement(tag), properties, children);
+}
+
+/** The same for SVG. */
+export function s(tag, properties = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), properties, children);
+}
+
+function fill(element, properties, children) {
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : String(value));
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+/** Make `parent` hold what `wanted` says, and touch only what differs: focus, selection and scrolling stay. */
+export function show(parent, ...wanted) {
+  const fresh = document.createDocumentFragment();
+  fresh.append(...wanted.flat(Infinity).filter(Boolean));
+  match(parent, fresh);
+}
+
+function match(old, fresh) {
+  const now = [...old.childNodes];
+  const next = [...fresh.childNodes];
+  next.forEach((node, index) => {
+    const before = now[index];
+    if (!before) old.append(node);
+    else if (!alike(before, node)) before.replaceWith(node);
+    else if (node.nodeType === Node.TEXT_NODE) {
+      if (before.data !== node.data) before.data = node.data;
+    } else {
+      attributes(before, node);
+      match(before, node);
+    }
+  });
+  for (const node of now.slice(next.length)) node.remove();
+}
+
+function alike(one, other) {
+  return one.nodeName === other.nodeName && one.nodeType === other.nodeType && one.dataset?.key === other.dataset?.key;
+}
+
+function attributes(old, fresh) {
+  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+}

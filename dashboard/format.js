@@ -1,0 +1,53 @@
+// Numbers as a person reads them. Bytes in powers of 1024, as the shell has them.
+
+export function bytes(count) {
+  if (count === null || count === undefined) return "–";
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let size = count, unit = 0;
+  while (Math.abs(size) >= 1024 && unit < units.length - 1) { size /= 1024; unit += 1; }
+  return `${size >= 100 || unit === 0 || Number.isInteger(size) ? Math.round(size) : size.toFixed(1)} ${units[unit]}`;
+}
+
+export const rate = (value) => (value === null || value === undefined ? "–" : value >= 100 ? Math.round(value).toString() : value.toFixed(1));
+
+export const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+
+export function ms(value) {
+  if (value === null || value === undefined) return "–";
+  return value >= 1000 ? `${(value / 1000).toFixed(1)} s` : `${value >= 10 ? Math.round(value) : value.toFixed(1)} ms`;
+}
+
+export function duration(seconds) {
+  if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s`;
+  if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} d`;
+}
+
+export const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
+
+/** A state in a word, with a sign that needs no colour, and the tone that colour may add. */
+export function state(word) {
+  return STATES[word] ?? { sign: "?", tone: "attention", word: word || "unknown" };
+}
+
+const STATES = {
+  idle: { sign: "✓", tone: "good", word: "idle" },
+  ready: { sign: "✓", tone: "good", word: "ready" },
+  done: { sign: "✓", tone: "good", word: "done" },
+  "in-use": { sign: "●", tone: "good", word: "in use" },
+  writing: { sign: "●", tone: "good", word: "writing" },
+  starting: { sign: "◐", tone: "attention", word: "starting" },
+  stopping: { sign: "◑", tone: "attention", word: "stopping" },
+  waiting: { sign: "◐", tone: "attention", word: "waiting for the first token" },
+  busy: { sign: "!", tone: "attention", word: "busy" },
+  resting: { sign: "…", tone: "attention", word: "resting" },
+  unverified: { sign: "?", tone: "attention", word: "not asked" },
+  unknown: { sign: "?", tone: "attention", word: "not asked" },
+  incomplete: { sign: "!", tone: "bad", word: "incomplete" },
+  incompatible: { sign: "≠", tone: "bad", word: "incompatible" },
+  stopped: { sign: "■", tone: "", word: "stopped" },
+  unreachable: { sign: "✗", tone: "bad", word: "unreachable" },
+  down: { sign: "✗", tone: "bad", word: "down" },
+  lost: { sign: "✗", tone: "bad", word: "lost" },
+  failed: { sign: "✗", tone: "bad", word: "failed" },
+};

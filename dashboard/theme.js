@@ -1,0 +1,19 @@
+// Light, dark, or as the system has it. Kept in this browser.
+
+const KEY = "synaptic-theme", ORDER = ["system", "light", "dark"];
+
+export function startTheme(button) {
+  let now = ORDER.includes(localStorage.getItem(KEY)) ? localStorage.getItem(KEY) : "system";
+  const paint = () => {
+    document.documentElement.dataset.theme = now;
+    button.textContent = { system: "◐ auto", light: "○ light", dark: "● dark" }[now];
+  };
+  const next = () => {
+    now = ORDER[(ORDER.indexOf(now) + 1) % ORDER.length];
+    localStorage.setItem(KEY, now);
+    paint();
+  };
+  button.addEventListener("click", next);
+  paint();
+  return next;
+}

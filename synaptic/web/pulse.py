@@ -1,0 +1,101 @@
+"""Snapshots: soon after something changed, every two seconds anyway, and none while nobody looks. The charts' points, always."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import json
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from synaptic.errors import SynapticError
+from synaptic.events import ChildSpoke, Event
+from synaptic.web.activity import Activity
+from synaptic.web.hub import Feed
+from synaptic.web.machines import Machine, ThisMachine
+from synaptic.web.snapshot import Sample, snapshot
+
+if TYPE_CHECKING:
+    from synaptic.session import Session
+
+_logger = logging.getLogger(__name__)
+EVERY = 2.0  # seconds between two points of a chart
+AT_MOST = 0.25  # seconds between two snapshots
+REMEMBERED = 300  # points: ten minutes
+NODES_FRESH = 5.0  # seconds for which what the servers said is believed
+
+
+class Pulse:
+    def __init__(self, session: Session, activity: Activity, feed: Feed) -> None:
+        self._session = session
+        self._activity = activity
+        self._feed = feed
+        self._changed = asyncio.Event()
+        self._this = ThisMachine()
+        self._here: Machine = self._this.look(time.time())
+        self._counted = (time.time(), activity.tokens)
+        self._history: collections.deque[Sample] = collections.deque(maxlen=REMEMBERED)
+        self._asking: asyncio.Task[object] | None = None
+
+    def hear(self, event: Event) -> None:
+        if not isinstance(event, ChildSpoke):  # a log changes nothing
+            self._changed.set()
+
+    def text(self, *, whole: bool = True) -> str:
+        """`whole`: with the points so far, for one who has none. The user's home is not named in it."""
+        document = snapshot(self._session, self._activity, self._here, at=time.time(), points=self._history, whole=whole)
+        home = self._session.environment.home
+        text = json.dumps(document, ensure_ascii=False)
+        return text.replace(json.dumps(str(home), ensure_ascii=False)[1:-1], "~") if home and len(str(home)) > 1 else text
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(EVERY):
+                        await self._changed.wait()
+                self._changed.clear()
+                try:
+                    self._beat(time.time())
+                except (SynapticError, OSError) as error:  # a broken ledger, a system that does not tell: the next beat may do better
+                    _logger.warning("no snapshot: %s", error)
+                await asyncio.sleep(AT_MOST)
+        finally:
+            if self._asking:
+                self._asking.cancel()
+
+    def _beat(self, now: float) -> None:
+        if not self._history or now - self._history[-1].at >= EVERY:
+            self._here = self._this.look(now)
+            self._history.append(self._sample(now))
+        if self._feed.viewers:
+            self._ask()
+            self._feed.publish(self.text(whole=False))
+
+    def _ask(self) -> None:
+        """See how the servers are and which coordinators other programs run, while somebody looks."""
+        if self._asking is None or self._asking.done():
+            self._session.coordinators.look()
+            self._asking = asyncio.create_task(self._session.nodes.refresh(max_age=NODES_FRESH))
+
+    def _rate(self, now: float) -> float:
+        """Tokens per second since the last point: also of answers that began and ended between two."""
+        tokens, (at, before) = self._activity.tokens, self._counted
+        self._counted = (now, tokens)
+        return round((tokens - before) / (now - at), 2) if now > at else 0.0
+
+    def _sample(self, now: float) -> Sample:
+        here, session = self._here, self._session
+        records = session.pool.records() if "pool" in session.__dict__ else []
+        return Sample(
+            round(now, 3),
+            self._rate(now),
+            len(self._activity.running),
+            sum(record.health == "ready" for record in records),
+            here.cpu_percent,
+            here.sent_per_second,
+            here.received_per_second,
+        )
