@@ -1,0 +1,74 @@
+"""A measurement as Markdown, with its definitions: a report that can stand alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from synaptic.bench.result import METRICS, UNITS, Result
+from synaptic.bench.tables import facts, interval, notes, number
+from synaptic.results import Cell
+
+
+def markdown(result: Result, pictures: Sequence[str] = ()) -> str:
+    """`pictures`: the names of files that lie beside it."""
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(result.at))
+    parts = [
+        f"# {_plain(result.model.name)}, {when}",
+        _facts(result),
+        "## Figures",
+        _figures(result),
+        "## Percentiles",
+        _percentiles(result),
+    ]
+    parts += [f"![{name}]({name})" for name in pictures]
+    if said := notes(result):
+        parts += ["## To be known", "\n".join(f"- {_plain(line)}" for line in said.splitlines())]
+    parts += ["## What the words mean", "\n".join(f"- **{word}**: {meaning}" for word, meaning in result.definitions.items())]
+    return "\n\n".join(parts) + "\n"
+
+
+def _facts(result: Result) -> str:
+    told = [(label, value.text if isinstance(value, Cell) else value) for label, value in facts(result)]
+    asked = ", ".join(
+        f"{name} {' '.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in result.config.items()
+        if value is not None
+    )
+    return "\n".join(
+        f"- {label}: {_plain(value)}" for label, value in [*told, ("asked for", asked), ("measured by", f"synaptic {result.tool}")]
+    )
+
+
+def _figures(result: Result) -> str:
+    rows = [
+        [
+            shape.mix,
+            shape.load,
+            *(interval(shape.of(metric)) for metric in METRICS),
+            f"{shape.errors + shape.truncated} of {shape.requests}",
+        ]
+        for shape in result.shapes
+    ]
+    return _table(["mix", "load", *(f"{metric}, {UNITS[metric]}" for metric in METRICS), "failed"], rows)
+
+
+def _percentiles(result: Result) -> str:
+    ranks = ("p50", "p90", "p95", "p99")
+    rows = [
+        [shape.mix, shape.load, metric, str(figure.n), *(number(getattr(figure, rank)) for rank in ranks)]
+        for shape in result.shapes
+        for metric in METRICS[:4]
+        if (figure := shape.of(metric)).n
+    ]
+    return _table(["mix", "load", "ms", "n", *ranks], rows)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(_plain, line))} |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Foreign words are no markup."""
+    return "".join(f"\\{sign}" if sign in "|<>[]`*_" else sign for sign in " ".join(text.split()))

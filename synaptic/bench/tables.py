@@ -1,0 +1,130 @@
+"""A measurement as tables for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from synaptic.bench.figures import Figure
+from synaptic.bench.result import METRICS, TIMES, UNITS, Result, Shape
+from synaptic.results import Cell, Facts, Rows, plural, to_json
+
+BUSY = 0.5  # of one core: from here on the client may be what is measured
+BAR = 30  # characters of the longest bar of a plot
+
+
+def shown(result: Result) -> Facts:
+    document = to_json(result)
+    assert isinstance(document, dict)
+    tables: list[tuple[str, Rows[Any]]] = [
+        ("figures", figures(result)),
+        ("tokens/s", plot(result)),
+        ("percentiles", percentiles(result)),
+        ("definitions", definitions(result)),
+    ]
+    return Facts(facts(result), document, tables, summary=notes(result))
+
+
+def facts(result: Result) -> list[tuple[str, str | Cell]]:
+    limits, profile = result.limits, result.profile
+    said: list[tuple[str, str | Cell]] = [
+        ("measurement", Cell(result.id if result.complete else f"{result.id}, interrupted", "" if result.complete else "attention")),
+        ("model", f"{result.model.name}, {result.model.sha256[:12] if result.model.sha256 else 'its file is not known'}"),
+        ("profile", f"{profile.name}@{profile.version}, {(profile.sha256 or '')[:12]}" if profile else "none"),
+        ("engine", " ".join(filter(None, (result.software.engine, result.software.build, f"at {result.software.where}")))),
+        ("limits", f"{limits.name}: ttft {_limit(limits.ttft)}, tpot {_limit(limits.tpot)}"),
+    ]
+    return [*said, ("overhead", overhead(result))]
+
+
+def figures(result: Result) -> Rows[Shape]:
+    columns = {metric: (lambda shape, metric=metric: interval(shape.of(metric), metric)) for metric in METRICS}
+    return Rows(
+        key="shapes",
+        items=result.shapes,
+        columns={"mix": lambda shape: shape.mix, "load": lambda shape: shape.load, **columns, "failed": _failed, "cached": _cached},
+    )
+
+
+def percentiles(result: Result) -> Rows[tuple[Shape, str]]:
+    """A row for each time of each shape."""
+    ranks = {rank: (lambda row, rank=rank: number(getattr(row[0].of(row[1]), rank))) for rank in ("p50", "p90", "p95", "p99")}
+    return Rows(
+        key="percentiles",
+        items=[(shape, metric) for shape in result.shapes for metric in TIMES if shape.of(metric).n],
+        columns={
+            "mix": lambda row: row[0].mix,
+            "load": lambda row: row[0].load,
+            "metric": lambda row: f"{row[1]}, ms",
+            "n": lambda row: str(row[0].of(row[1]).n),
+            **ranks,
+        },
+    )
+
+
+def plot(result: Result) -> Rows[Shape]:
+    """Throughput against the load, as bars."""
+    most = max((shape.throughput.mean or 0.0 for shape in result.shapes), default=0.0)
+
+    def bar(shape: Shape) -> str:
+        return "█" * round(BAR * (shape.throughput.mean or 0.0) / most) if most else ""
+
+    columns = {
+        "mix": lambda shape: shape.mix,
+        "load": lambda shape: shape.load,
+        "": bar,
+        "tok/s": lambda shape: number(shape.throughput.mean),
+    }
+    return Rows(key="plot", items=result.shapes, columns=columns)
+
+
+def definitions(result: Result) -> Rows[tuple[str, str]]:
+    columns = {"word": lambda row: row[0], "means": lambda row: row[1]}
+    return Rows(key="definitions", items=list(result.definitions.items()), columns=columns)
+
+
+def notes(result: Result) -> str | None:
+    said = [f"{shape.mix}, {shape.load}: not comparable, for {shape.why_not}" for shape in result.shapes if shape.why_not]
+    silent = sum(shape.cache.unknown for shape in result.shapes)
+    if silent:
+        said.append(f"of {plural(silent, 'answer')} the server did not say whether its cache held a part of the prompt")
+    busy = max((run.client for shape in result.shapes for run in shape.runs), default=0.0)
+    if busy > BUSY:
+        said.append(f"measuring itself took up to {busy:.0%} of one core: a server this fast is faster than what is shown")
+    if any(len(shape.runs) < 3 for shape in result.shapes):
+        said.append("fewer than 3 repeats: the intervals say little")
+    return "\n".join(said) or None
+
+
+def interval(figure: Figure, metric: str = "") -> str:
+    """`12.3 ± 0.4 ms`"""
+    if figure.mean is None:
+        return "n/a"
+    half = f" ± {number((figure.ci95[1] - figure.ci95[0]) / 2)}" if figure.ci95 else ""
+    return f"{number(figure.mean)}{half} {UNITS.get(metric, '')}".rstrip()
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return "n/a"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def overhead(result: Result) -> str:
+    told = [each.get("overhead") for each in result.telemetry.values() if isinstance(each, dict) and each.get("series")]
+    shares = [share for share in told if isinstance(share, float)]
+    return f"watching this machine took {max(shares):.2%} of one core" if shares else "nothing was watched"
+
+
+def _failed(shape: Shape) -> Cell:
+    text = (
+        f"{shape.errors} + {shape.truncated} truncated of {shape.requests}" if shape.errors + shape.truncated else f"0 of {shape.requests}"
+    )
+    return Cell(text, "bad" if shape.errors + shape.truncated else "")
+
+
+def _cached(shape: Shape) -> str:
+    return f"{shape.cache.cached_tokens} of {shape.cache.prompt_tokens} tokens"
+
+
+def _limit(value: float | None) -> str:
+    return "any" if value is None else f"≤ {value:g} ms"
