@@ -21,10 +21,12 @@ usage: synaptic [flags] [COMMAND …]        without a command: the shell
   -d, --distributed               the original's distributed mode
   --enable-distributed-inference  spread models over the workers (saved)
   --rpc-backend HOST[:PORT]       use this worker too (repeatable, saved)
+  --add-node URL                  use this Ollama node or other server too (repeatable, saved)
+  --load-config FILE              use the servers of this file too (saved)
   --discover CIDR                 look for Ollama nodes and other servers there first
   --metrics                       print the numbers of the answer as JSON after it
   --interactive                   go on to the shell after -i or a command
-  -w, --workers N; --dask; --dask-scheduler ADDR; --add-node URL; --load-config FILE
+  -w, --workers N; --dask; --dask-scheduler ADDR
                                   accepted, and without effect here
 
   --json                          one JSON document on stdout

@@ -76,10 +76,13 @@ def _run(environment: Environment, arguments: Arguments) -> int:
 
 
 async def _live(environment: Environment, arguments: Arguments, settings: Settings) -> int:
-    from synaptic.session import Session, cannot_ask
+    from synaptic.services import cannot_ask
+    from synaptic.session import Session
+    from synaptic.web.faces import faces
 
     face = _face(environment, arguments)
     session = Session(environment, settings, _yes if arguments.yes else cannot_ask)
+    session.faces = faces(session)
     try:
         return await _prepare(session, face, arguments) or await _work(session, face, arguments)
     finally:
@@ -98,12 +101,14 @@ async def _prepare(session: Session, face: Face, arguments: Arguments) -> int:
         face.talk("--dask: tasks are spread without Dask here; nothing to set up")
     if arguments.workers:
         face.talk("--workers has no effect: every ready worker takes part")
-    for flag, named in (("--add-node", arguments.add_node), ("--load-config", arguments.load_config)):
-        if named:
-            face.talk(f"{flag} has no effect yet: models run on llama.cpp here, not on Ollama nodes")
-    asked = [("nodes", "discover", arguments.discover)] if arguments.discover else []
+    asked = [("nodes", "add", url) for url in arguments.add_node]
+    asked += [("nodes", "load", arguments.load_config)] if arguments.load_config else []
+    asked += [("nodes", "discover", arguments.discover)] if arguments.discover else []
+    from synaptic.commands import load
+    from synaptic.shell import once
+
     for words in asked:
-        if code := await _once(session, face, list(words)):
+        if code := await once.run_aside(session, load(), face, words):
             return code
     return 0
 

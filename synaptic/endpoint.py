@@ -10,6 +10,7 @@ from synaptic.errors import UsageError
 from synaptic.terminal import one_line
 
 RPC_PORT = 50052
+DLLAMA_PORT = 9999  # the one that distributed-llama's documents use; its programs' own default is 9990
 _NAME = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,253}\Z")
 _PORT = re.compile(r"[0-9]{1,5}\Z")
 
@@ -42,6 +43,11 @@ class Endpoint:
     @property
     def is_ipv6(self) -> bool:
         return ":" in self.host
+
+    @property
+    def is_loopback(self) -> bool:
+        """Certainly this machine; any other host may be too."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
 
 def parse_list(text: str, default_port: int = RPC_PORT) -> tuple[list[Endpoint], list[str]]:

@@ -48,3 +48,7 @@ class BackendError(SynapticError):
 class EngineError(SynapticError):
     exit_code = 4
     kind = "engine"
+
+
+class RefusedError(EngineError):
+    """The server is well; it is this request that it will not do."""

@@ -2,7 +2,8 @@
 Events: what happened, said once, heard by whoever subscribed.
 
 The bus belongs to the event loop. `publish` never blocks and never fails; a subscriber that falls behind
-loses its oldest events and is told how many. The last 500 stay for whoever comes late.
+loses its oldest events and is told how many. The last 500 stay for whoever comes late; what is said many times a
+second is counted apart, so that it does not push out what happened.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import dataclasses
+import heapq
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,11 +28,22 @@ class Event:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BackendChecked(Event):
-    """A handshake with a worker ended; `state` is its value in contracts.md."""
+    """What is known of a worker changed; `state` is its value in contracts.md, `health` that of its record."""
 
     endpoint: Endpoint
     kind: str
     state: str
+    detail: str = ""
+    health: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NodeActivity(Event):
+    """Something at an Ollama node or another server. `what` is request, answer, failure or state; `detail` may be foreign text."""
+
+    node: str  # its URL
+    what: str
+    model: str = ""
     detail: str = ""
 
 
@@ -62,6 +75,19 @@ class ModelPlaced(Event):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RelayCounted(Event):
+    """What has passed between a coordinator and one worker since its start; said at the end of an answer that came through relays."""
+
+    model: str
+    endpoint: str
+    bytes_up: int
+    bytes_down: int
+    round_trips: int
+    wait_ms: float | None
+    network_ms: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RouteChosen(Event):
     model: str
     via: str
@@ -70,7 +96,13 @@ class RouteChosen(Event):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GenerationStarted(Event):
+    """An answer is on its way; `generation` is its number in this process, the same in every event of it."""
+
     model: str
+    generation: int = 0
+    via: str = ""
+    where: str = ""  # "2 workers", or the address of the server
+    why: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,6 +112,19 @@ class GenerationProgressed(Event):
     model: str
     tokens: int
     tokens_per_second: float | None
+    generation: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GenerationWentOn(Event):
+    """Whoever wrote the answer was lost, and another goes on with it. `cause` may be foreign text."""
+
+    model: str
+    lost: tuple[str, ...]
+    cause: str
+    tokens: int  # shown so far
+    where: str = ""
+    generation: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,6 +134,8 @@ class GenerationFinished(Event):
     tokens: int
     tokens_per_second: float | None
     ttft_ms: float | None
+    generation: int = 0
+    cause: str = ""  # why it is not complete, where that is known
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,6 +176,7 @@ class WorkFinished(Event):
 
 
 E = TypeVar("E", bound=Event)
+_CHATTER = (ChildSpoke, GenerationProgressed, WorkProgressed)
 
 
 class Subscription(Generic[E]):
@@ -163,21 +211,33 @@ class Work:
         self._bus = bus
         self._number = number
         self._what = what
+        self._told: tuple[object, ...] = ()
 
     def update(self, what: str | None = None, *, done: float | None = None, total: float | None = None, unit: str = "") -> None:
         self._what = what or self._what
+        news = (self._what, done, total, unit)
+        if news == self._told:
+            return
+        self._told = news
         self._bus.publish(WorkProgressed(work=self._number, what=self._what, done=done, total=total, unit=unit))
 
 
 class Bus:
     def __init__(self, remember: int = 500) -> None:
-        self.history: collections.deque[Event] = collections.deque(maxlen=remember)
+        self._facts: collections.deque[tuple[int, Event]] = collections.deque(maxlen=remember)
+        self._chatter: collections.deque[tuple[int, Event]] = collections.deque(maxlen=remember)
+        self._order = itertools.count()
         self._subscriptions: set[Subscription[Any]] = set()
         self._taps: list[Callable[[Event], None]] = []
         self._numbers = itertools.count(1)
 
+    @property
+    def history(self) -> list[Event]:
+        """The last events, oldest first."""
+        return [event for _, event in heapq.merge(self._facts, self._chatter)]
+
     def publish(self, event: Event) -> None:
-        self.history.append(event)
+        (self._chatter if isinstance(event, _CHATTER) else self._facts).append((next(self._order), event))
         for subscription in self._subscriptions:
             subscription.offer(event)
         for tap in self._taps:

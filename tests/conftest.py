@@ -16,10 +16,12 @@ from synaptic.endpoint import Endpoint
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "guard"))
 import sitecustomize  # noqa: E402, F401 - the guard, also in this process
+from dllamas import dllama_apis, dllama_worker, dllama_workers, dllamaapi  # noqa: E402, F401 - fixtures for every room
+from ollamas import ollama, ollamafake  # noqa: E402, F401 - fixtures for every room
 
 REPOSITORY = HERE.parent
 OUTSIDE = (  # what the user's environment must not decide
-    *("LLAMA_RPC_BACKENDS", "OLLAMA_HOST", "OLLAMA_MODELS", "NO_COLOR", "CONSUL_HTTP_ADDR", "CONSUL_HTTP_TOKEN", "CONSUL_CACERT"),
+    *("LLAMA_RPC_BACKENDS", "OLLAMA_API_KEY", "OLLAMA_MODELS", "NO_COLOR", "CONSUL_HTTP_ADDR", "CONSUL_HTTP_TOKEN", "CONSUL_CACERT"),
     *("XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"),
 )
 DEMO = REPOSITORY / "config" / "demo" / "demo-q4_0.gguf"
@@ -39,6 +41,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(HERE / "guard"), str(REPOSITORY))))
     for name in OUTSIDE:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")  # nobody listens there: a developer's own Ollama stays out of it
     return home
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from synaptic.events import Bus, Event, Noticed, SettingChanged, WorkFinished, WorkProgressed, WorkStarted
+from synaptic.events import Bus, ChildSpoke, Event, Noticed, SettingChanged, WorkFinished, WorkProgressed, WorkStarted
 
 pytestmark = pytest.mark.anyio
 
@@ -42,6 +42,16 @@ async def test_latecomers_find_the_last_events() -> None:
     for number in range(5):
         bus.publish(Noticed(text=str(number)))
     assert [event.text for event in bus.history if isinstance(event, Noticed)] == ["3", "4"]
+
+
+async def test_what_is_said_all_the_time_does_not_push_out_what_happened() -> None:
+    bus = Bus(remember=3)
+    bus.publish(Noticed(text="the worker is lost"))
+    for number in range(10):
+        bus.publish(ChildSpoke(child="coordinator m", line=str(number)))
+    bus.publish(Noticed(text="it is back"))
+    told = [event.text if isinstance(event, Noticed) else event.line for event in bus.history]
+    assert told == ["the worker is lost", "7", "8", "9", "it is back"]
 
 
 async def test_work_is_told_from_start_to_end_even_when_it_fails() -> None:

@@ -29,6 +29,8 @@ class Room:
 
     async def close(self) -> None:
         self._said.append(f"{self._name} closed")
+        if self._breaks:
+            raise OSError("no")
 
     def let_go(self) -> None:
         self._said.append(f"{self._name} let go")
@@ -50,7 +52,7 @@ def session(home: Path, said: list[str], *, breaks: bool = False) -> Session:
     return made
 
 
-ENDED = ["rounds stopped", "presence closed", "coordinators stopped", "workers stopped", "workers let go"]
+ENDED = ["rounds stopped", "presence closed", "coordinators closed", "workers stopped", "workers let go"]
 
 
 async def test_what_was_opened_is_ended_in_order_and_once(tmp_path: Path, said: list[str]) -> None:

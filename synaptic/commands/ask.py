@@ -7,9 +7,10 @@ import re
 from typing import TYPE_CHECKING, Annotated
 
 from synaptic.commands.complete import models
-from synaptic.commands.grammar import Complete, Text
+from synaptic.commands.grammar import Choice, Complete, Text
 from synaptic.commands.registry import registry
 from synaptic.errors import SynapticError, UsageError
+from synaptic.models.model import ENGINES
 from synaptic.results import Note, Stream, plural
 
 if TYPE_CHECKING:
@@ -22,15 +23,20 @@ KEEP_FREE = 0.5  # of the context stays free for the answer
 
 @registry.command("ask", group="answers")
 async def ask(
-    session: Session, text: Annotated[str, Text()], *, model: Annotated[str | None, Complete(models)] = None, fresh: bool = False
+    session: Session,
+    text: Annotated[str, Text()],
+    *,
+    model: Annotated[str | None, Complete(models)] = None,
+    via: Annotated[str | None, Choice(*ENGINES)] = None,
+    fresh: bool = False,
 ) -> Stream:
     """Send a prompt to the model. A line that is no command is asked as it is; `-` reads the prompt from stdin.
 
     `… using NAME` at the end picks a model for this prompt, if that model is known. --fresh asks without the
-    conversation so far.
+    conversation so far. --via names the engine, whatever the settings say.
 
         ask status of the art in quantum computing
-        ask --model demo What is a worker?
+        ask --model demo --via llama.cpp What is a worker?
         What is a worker? using demo
 
     See also: retry, clear, model use
@@ -42,7 +48,7 @@ async def ask(
         raise UsageError("the prompt is empty", hint="usage: ask <text>")
     if fresh:
         session.conversation.clear()
-    return await _answer(session, text, model or named)
+    return await _answer(session, text, model or named, via)
 
 
 @registry.command("retry", group="answers")
@@ -73,19 +79,22 @@ def split_model(session: Session, text: str) -> tuple[str, str | None]:
     return text, None
 
 
-async def _answer(session: Session, question: str, model: str | None) -> Stream:
+async def _answer(session: Session, question: str, model: str | None, via: str | None = None) -> Stream:
+    from synaptic.commands.collab import agents_stream, collaborates
     from synaptic.engines.answer import Reply
+    from synaptic.planning.plan import context_of
 
     session.know_backends()
+    if collaborates(session):
+        return await agents_stream(session, question, model, via)
     try:
-        route = await session.answering.route(model)
+        route = await session.answering.route(model, via=via)
     except SynapticError:
         session.conversation.add(question, "", complete=False)  # retry asks it again
         raise
-    budget = int(route.plan.context * (1 - KEEP_FREE))
+    budget = int(context_of(route.model, session.settings.now.context) * (1 - KEEP_FREE))
     messages = session.conversation.messages(question, session.settings.now.system_prompt, budget)
     reply = Reply(
         session.answering, route, messages, remember=lambda text, complete: session.conversation.add(question, text, complete=complete)
     )
-    where = plural(len(route.plan.workers), "worker") if route.plan.workers else "this machine"
-    return Stream(f"→ {route.plan.model.name} · {route.via} · {where} ({route.why})", reply.pieces(), reply.outcome)
+    return Stream(f"→ {route.model.name} · {route.via} · {route.where} ({route.why})", reply.pieces(), reply.outcome)

@@ -18,6 +18,11 @@ def configured(session: Session) -> list[Completion]:
     return [(str(endpoint), "configured worker") for endpoint in session.settings.now.rpc_backends]
 
 
+def configured_nodes(session: Session) -> list[Completion]:
+    states = {state.node.url: f"{state.software or state.node.kind.value} · {state.health}" for state in session.nodes.states()}
+    return [(entry.url, states.get(entry.url, "") + (f" · {entry.name}" if entry.name else "")) for entry in session.settings.now.nodes]
+
+
 def models(session: Session) -> list[Completion]:
     return session.catalog.names()
 
@@ -28,3 +33,7 @@ def local_workers(session: Session) -> list[Completion]:
 
 def coordinators(session: Session) -> list[Completion]:
     return [(each.plan.model.name, each.state.value) for each in session.coordinators.all()]
+
+
+def dllama_backends(session: Session) -> list[Completion]:
+    return [(str(each.endpoint), each.detail or each.state.value) for each in session.know_dllama().backends()]

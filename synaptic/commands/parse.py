@@ -29,12 +29,13 @@ def call_words(command: Command, words: Sequence[str]) -> Call:
     """Words as argv gave them, or as a line was split: flags may stand anywhere."""
     named, plain = _take_flags(command, words)
     if command.takes_text:
-        plain = [" ".join(plain)] if plain else []
+        before = len(command.arguments) - 1
+        plain = [*plain[:before], *([" ".join(plain[before:])] if len(plain) > before else [])]
     return Call(command, _take_arguments(command, plain), named)
 
 
 def call_line(command: Command, rest: str) -> Call:
-    """What follows the command's name on a shell line. A text argument is taken verbatim."""
+    """What follows the command's name on a shell line. A text argument is the last one, and taken verbatim."""
     if not command.takes_text:
         return call_words(command, split(rest))
     leading: list[str] = []
@@ -44,7 +45,7 @@ def call_line(command: Command, rest: str) -> Call:
         leading += pieces[:size]
         rest = pieces[size] if len(pieces) > size else ""
     named, _ = _take_flags(command, leading)
-    return Call(command, _take_arguments(command, [rest.strip()] if rest.strip() else []), named)
+    return Call(command, _take_arguments(command, rest.strip().split(maxsplit=len(command.arguments) - 1)), named)
 
 
 def split(line: str) -> list[str]:

@@ -16,6 +16,7 @@ from synaptic.results import Cell, Note, Rows, Style, Watch, gib, plural
 if TYPE_CHECKING:
     from synaptic.cluster.backend import Backend
     from synaptic.cluster.pool import Record
+    from synaptic.discovery.moved import Move
     from synaptic.session import Session
 
 _STYLES: dict[str, Style] = {"idle": "good", "in-use": "good", "busy": "attention", "unreachable": "bad", "incompatible": "bad"}
@@ -38,11 +39,14 @@ async def add(session: Session, *endpoint: Endpoint, timeout: float = 2.0) -> No
     added = await session.add_backends(endpoint)
     checked = await session.pool.check(endpoint, within=timeout)
     ready = [backend for backend in checked if backend.is_ready]
+    here = [backend.endpoint for backend in ready]
+    await session.remember(session.whereabouts.marks(here))
+    moved = await session.whereabouts.confirmed(session.whereabouts.suspects(here), within=timeout)
     text = f"Added {len(added)} new RPC backend(s)" if added else f"already known: {', '.join(map(str, endpoint))}"
-    text += "".join(f"\n  {line}" for line in (_describe(backend) for backend in checked))
+    text += "".join(f"\n  {line}" for line in (*map(_describe, checked), *(move.sentence for move in moved)))
     return Note(
         text,
-        {"added": len(added), "backends": [session.pool.record(backend.endpoint) for backend in checked]},
+        {"added": len(added), "backends": [session.pool.record(backend.endpoint) for backend in checked], "moved": moved},
         hint=None if len(ready) == len(checked) else "rpc check asks them again",
     )
 
@@ -127,10 +131,21 @@ async def _compared(session: Session, chosen: list[Backend]) -> Rows[Record]:
     """With what only shows side by side: one machine under two addresses, protocols that differ."""
     table = rows(session, chosen)
     twins = await session.rounds.twins()
-    items = [_beside(record, twins.get(record.endpoint)) for record in table.items]
+    moved = _moved(session)
+    news = {move.old: f"probably {move.new} now ({move.why})" for move in moved}
+    news |= {endpoint: f"same machine and port as {twin}" for endpoint, twin in twins.items()}
+    items = [_beside(record, news.get(record.endpoint, "")) for record in table.items]
     versions = {str(record.endpoint): record.version for record in items if record.version}
     here = str(await session.protocol()) if versions else ""
-    return dataclasses.replace(table, items=items, summary=differences(versions, here))
+    sentences = [*(move.sentence for move in moved), *filter(None, [differences(versions, here)])]
+    return dataclasses.replace(table, items=items, summary="\n".join(sentences) or None, data={"moved": moved})
+
+
+def _moved(session: Session) -> list[Move]:
+    """Told with this result, and not again by itself."""
+    moved = session.whereabouts.now()
+    session.whereabouts.told(moved)
+    return moved
 
 
 def differences(versions: Mapping[str, str], here: str) -> str | None:
@@ -142,9 +157,8 @@ def differences(versions: Mapping[str, str], here: str) -> str | None:
     return f"protocols differ: here {here}, {', '.join(spoken)}; use one release of llama.cpp everywhere: engine install llama.cpp"
 
 
-def _beside(record: Record, twin: Endpoint | None) -> Record:
-    said = f"{record.detail}; " if record.detail else ""
-    return dataclasses.replace(record, detail=f"{said}same machine and port as {twin}") if twin else record
+def _beside(record: Record, news: str) -> Record:
+    return dataclasses.replace(record, detail="; ".join(filter(None, (record.detail, news))))
 
 
 def _describe(backend: Backend) -> str:

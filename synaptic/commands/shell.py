@@ -13,7 +13,7 @@ from synaptic.results import Leave, Note
 if TYPE_CHECKING:
     from synaptic.session import Session
 
-GROUPS = ("answers", "models", "workers", "look", "settings", "engines", "shell")
+GROUPS = ("answers", "models", "workers", "deploy", "measure", "look", "settings", "engines", "shell")
 WIDTH, NAMES = 80, 21  # columns of a page of help, and of its names
 
 
@@ -35,7 +35,10 @@ async def help_(session: Session, *command: Annotated[str, AnyNumber(), Complete
 
 @registry.command("exit", group="shell", aliases=("quit", "q"))
 async def exit_(session: Session, *, keep: bool = False) -> Leave:
-    """Leave the shell and stop what it started. --keep leaves coordinators and workers running. Ctrl-D does the same."""
+    """Leave the shell and stop what it started. --keep leaves coordinators and workers running, for the next shell to use.
+
+    Ctrl-D leaves, too. Coordinators of other shells run on.
+    """
     return Leave(keep=keep)
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from synaptic import __version__
+from synaptic.cluster.backend import Kind
 from synaptic.commands import coordinator, rpc
+from synaptic.commands.dashboard import address_of
 from synaptic.commands.registry import registry
 from synaptic.events import GenerationFinished
+from synaptic.planning.dllama import is_there
 from synaptic.results import Cell, Facts, Rows, gib, plural
 
 if TYPE_CHECKING:
+    from synaptic.cluster.backend import Backend
+    from synaptic.cluster.node import NodeState
     from synaptic.session import Session
+
+FACES = ("dashboard", "gateway")
 
 
 @registry.command("status", group="look")
@@ -23,7 +30,8 @@ async def status(session: Session) -> Facts:
     status
     status --json
     """
-    workers = await session.know_backends().check()
+    looks = session.know_backends().check(), session.know_dllama().check(), session.nodes.refresh()
+    workers, dllama, nodes = await asyncio.gather(*looks)
     coordinators = coordinator.rows(session)
     ready = sum(worker.is_ready for worker in workers)
     on = session.settings.now.distributed_inference_enabled
@@ -32,16 +40,17 @@ async def status(session: Session) -> Facts:
         "distributed": on,
         "mode": session.settings.now.mode or "standard",
         "model": session.settings.now.model or "demo",
-        "backends": {"rpc": {"known": len(workers), "ready": ready}, "dllama": {}, "ollama": {}, "openai": {}},
+        "backends": {"rpc": {"known": len(workers), "ready": ready}, "dllama": _dllama(dllama), **_counts(nodes)},
         "coordinators": coordinators.items,
-        "dashboard": {"url": None},
-        "gateway": {"url": None},
+        **{name: {"url": address_of(session, name)} for name in FACES},
     }
     facts: list[tuple[str, str | Cell]] = [
         ("distributed", Cell("on" if on else "off", "good" if on else "")),
         ("model", await asyncio.to_thread(_model, session)),
         ("workers", f"{ready} of {plural(len(workers), 'worker')} ready" if workers else "none yet; try: rpc discover, or: worker start"),
+        ("servers", _servers(nodes)),
         ("coordinator", ", ".join(f"{each.model} {each.state}" for each in coordinators.items) or "none yet"),
+        *((name, address_of(session, name) or "off") for name in FACES),
     ]
     tables: list[tuple[str, Rows[Any]]] = []
     if workers:
@@ -72,6 +81,22 @@ async def metrics(session: Session) -> Facts:
         ("first token", f"{data['ttft_ms']:.0f} ms (mean)" if waits else "–"),
     ]
     return Facts(facts, data)
+
+
+def _dllama(workers: Sequence[Backend]) -> dict[str, int]:
+    return {"known": len(workers), "ready": sum(map(is_there, workers))}
+
+
+def _counts(nodes: Sequence[NodeState]) -> dict[str, dict[str, int]]:
+    kinds = {kind: [state for state in nodes if state.node.kind is kind] for kind in (Kind.OLLAMA, Kind.OPENAI)}
+    return {kind.value: {"known": len(states), "ready": sum(each.is_ready for each in states)} for kind, states in kinds.items()}
+
+
+def _servers(nodes: Sequence[NodeState]) -> str:
+    """The one that is only tried because Ollama may run here counts when it does."""
+    named = [state for state in nodes if state.is_ready or state.node.source != "default"]
+    told = [f"{state.node.endpoint} {state.software or state.node.kind.value}{'' if state.is_ready else ' (lost)'}" for state in named]
+    return ", ".join(told) or "none; try: nodes discover, or: nodes add URL"
 
 
 def _model(session: Session) -> str:

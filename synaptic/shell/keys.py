@@ -7,7 +7,7 @@ from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import Condition, completion_is_selected, has_completions, has_focus
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
-from synaptic.shell.quotes import is_unfinished
+from synaptic.commands.quotes import is_unfinished
 
 
 def bindings() -> KeyBindings:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from synaptic.commands.registry import Registry
 from synaptic.errors import SynapticError
-from synaptic.results import Note, Stream
+from synaptic.results import Lines, Note, Stream
 from synaptic.shell.face import Face
 from synaptic.shell.notices import Notices
 from synaptic.shell.signals import until_signal
@@ -26,6 +26,28 @@ async def run(session: Session, registry: Registry, face: Face, words: Sequence[
         return face.fail(error)
     except Exception as error:  # whatever no command foresaw is told in one line here too
         return face.crash(error)
+
+
+async def run_aside(session: Session, registry: Registry, face: Face, words: Sequence[str]) -> int:
+    """A command before the one that was asked for: what it says is talk, for stdout is the other's."""
+    try:
+        return await until_signal(_aside(session, registry, face, words))
+    except SynapticError as error:
+        return face.fail(error)
+    except Exception as error:
+        return face.crash(error)
+
+
+async def _aside(session: Session, registry: Registry, face: Face, words: Sequence[str]) -> int:
+    with face.progress(session.bus):
+        result = await registry.parse_words(words).run(session)
+        if isinstance(result, Lines):
+            async for line in result.lines:
+                face.talk(line)
+            result = result.after() if result.after else Note("")
+        if isinstance(result, Note):
+            face.talk("\n  ".join(filter(None, (result.text, result.hint))))
+    return 0
 
 
 async def _run(session: Session, registry: Registry, face: Face, words: Sequence[str], metrics: bool) -> int:

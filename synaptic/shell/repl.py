@@ -17,7 +17,7 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from synaptic.commands.registry import Registry
 from synaptic.events import ChildSpoke, Event
 from synaptic.results import plural
-from synaptic.session import cannot_ask
+from synaptic.services import cannot_ask
 from synaptic.shell import keyboard, signals
 from synaptic.shell.editor import InterruptError, line_editor
 from synaptic.shell.face import Face

@@ -9,11 +9,11 @@ import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, TextIO
 
+from synaptic.commands.quotes import is_unfinished
 from synaptic.commands.registry import Registry
 from synaptic.shell.face import Face
 from synaptic.shell.line import run_line
 from synaptic.shell.notices import Notices
-from synaptic.shell.quotes import is_unfinished
 from synaptic.shell.signals import until_signal
 
 if TYPE_CHECKING:

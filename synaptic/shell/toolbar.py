@@ -47,5 +47,5 @@ def _workers(now: Snapshot) -> tuple[str, str]:
 
 
 def _model(now: Snapshot) -> str:
-    model = one_line(now.model or NO_MODEL, 40)
+    model = one_line((now.coordinator and now.coordinator_model) or now.model or NO_MODEL, 40)
     return f"{model} → {now.coordinator} {now.coordinator_state or ''}".rstrip() if now.coordinator else model

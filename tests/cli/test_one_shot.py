@@ -145,8 +145,10 @@ def test_a_model_that_is_no_model_is_said(run, tmp_path: Path) -> None:
     assert "x.gguf" in done.err
 
 
-def test_without_an_engine_the_way_to_one_is_told(run) -> None:
-    done = run("ask", "hi", "--model", "demo", LLAMA_SERVER="", PATH="/usr/bin:/bin")
+def test_without_an_engine_the_way_to_one_is_told(run, own_home: Path) -> None:
+    model = own_home / "mine.gguf"
+    model.write_bytes(DEMO.read_bytes())
+    done = run("ask", "hi", "--model", str(model), LLAMA_SERVER="", PATH="/usr/bin:/bin")
     assert done.code == 4
     assert "engine install llama.cpp" in done.err
 
@@ -163,6 +165,24 @@ def test_the_demo_model_is_shipped() -> None:
 
 
 def test_flags_without_effect_say_so_and_stop_nothing(run) -> None:
-    done = run("--dask", "-w", "3", "--add-node", "http://127.0.0.1:11434", "--load-config", "nodes.json", "rpc", "list")
+    done = run("--dask", "-w", "3", "rpc", "list")
     assert done.code == 0
-    assert [line.split()[0] for line in done.err.splitlines()[:4]] == ["--dask:", "--workers", "--add-node", "--load-config"]
+    assert [line.split()[0] for line in done.err.splitlines()[:2]] == ["--dask:", "--workers"]
+
+
+def test_servers_named_by_flags_are_saved_and_stdout_stays_the_commands(run, own_home: Path) -> None:
+    nodes = own_home / "nodes.json"
+    nodes.write_text('{"nodes": [{"url": "http://127.0.0.1:2", "name": "two", "priority": 5}]}')
+    done = run("--add-node", "http://127.0.0.1:3", "--load-config", str(nodes), "nodes", "list", "--json")
+    assert done.code == 0
+    assert "no server listens there" in done.err
+    urls = {each["url"] for each in json.loads(done.out)["backends"]}
+    assert {"http://127.0.0.1:2", "http://127.0.0.1:3"} <= urls
+    again = run("nodes", "list", "--json")
+    assert urls == {each["url"] for each in json.loads(again.out)["backends"]}
+
+
+def test_a_file_of_servers_that_cannot_be_read_stops_the_run(run) -> None:
+    done = run("--load-config", "nowhere.json", "rpc", "list")
+    assert (done.code, done.out) == (1, "")
+    assert "nowhere.json cannot be read" in done.err

@@ -67,7 +67,7 @@ async def test_show_tells_each_value_and_where_it_comes_from(path: Path) -> None
     assert ["model", "x", "file", ""] in lines
     assert ["rpc_backends", "a:1", "env", ""] in lines
     assert ["distributed_inference_enabled", "off", "default", ""] in lines
-    assert ["stall_seconds", "60", "default", ""] in lines
+    assert ["start_seconds", "60", "default", ""] in lines
     assert any("many" in line[3] for line in lines)
     answer = document(shown)
     assert answer["path"] == str(path)

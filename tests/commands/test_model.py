@@ -6,7 +6,9 @@ import io
 from pathlib import Path
 
 import pytest
+from dllama.dllamas import LLAMA_BYTES, write
 from models.conftest import small_model
+from ollamas import StartOllama
 
 from synaptic.commands import model
 from synaptic.commands.registry import registry
@@ -16,6 +18,7 @@ from synaptic.events import Event, SettingChanged
 from synaptic.results import Facts, Note, Result, Rows
 from synaptic.session import Session
 from synaptic.settings import Settings
+from synaptic.settings_nodes import NodeEntry
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 def session(tmp_path: Path, folder: Path) -> Session:
     settings = Settings.load(tmp_path / "s.json", {})
     settings.save(models_dirs=(folder,))
-    return Session(Environment({}, io.StringIO(), io.StringIO(), io.StringIO()), settings)
+    return Session(Environment({"OLLAMA_HOST": "127.0.0.9:9"}, io.StringIO(), io.StringIO(), io.StringIO()), settings)
 
 
 async def type_line(session: Session, line: str) -> Result:
@@ -109,3 +112,37 @@ async def test_names_complete(session: Session, folder: Path) -> None:
 )
 def test_counts_as_the_field_writes_them(count: int, text: str) -> None:
     assert model.short(count) == text
+
+
+async def test_a_model_that_is_only_at_a_node_is_listed_shown_and_used(session: Session, ollamafake: StartOllama) -> None:
+    node = ollamafake()
+    settings = session.settings
+    settings.save(nodes=(NodeEntry(node.url),))
+    listed = await type_line(session, "model list")
+    assert isinstance(listed, Rows)
+    remote = next(each for each in listed.items if each.path is None)
+    assert [cell.text for cell in listed.cells()[listed.items.index(remote)]][-1] == node.url
+    shown = await type_line(session, f"model show {remote.name}")
+    assert isinstance(shown, Facts)
+    assert dict(shown.facts)["file"] == "none on this machine"
+    assert dict(shown.facts)["servers"] == node.url
+    used = await type_line(session, f"model use {remote.name}")
+    assert isinstance(used, Note)
+    assert used.text.endswith(f"at {node.url}")
+    assert used.hint == "just ask: a server answers"
+    assert settings.now.model == remote.name
+    await session.close()
+
+
+async def test_a_distributed_llama_model_is_shown(session: Session, folder: Path) -> None:
+    path = write(folder / "mine.m", LLAMA_BYTES)
+    result = await type_line(session, f"model show {path}")
+    assert isinstance(result, Facts)
+    facts = dict(result.facts)
+    assert (facts["engines"], facts["architecture"], facts["vocabulary"]) == ("dllama", "llama", "100 tokens")
+    document = result.as_json()
+    assert isinstance(document, dict)
+    assert (document["layers"], document["rope_type"], document["engines"]) == (2, 0, ["dllama"])
+    layers = document["bytes_per_layer"]
+    assert isinstance(layers, list)
+    assert len(layers) == 2

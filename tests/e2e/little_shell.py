@@ -38,7 +38,8 @@ class LittleSession(Session):
         return self.up
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(True, 3, 2, 1, "demo", "llama.cpp :18080" if self.up else None, "ready" if self.up else None, 14.2)
+        coordinator, state = ("llama.cpp :18080", "ready") if self.up else (None, None)
+        return Snapshot(True, 3, 2, 1, "demo", coordinator, state, tokens_per_second=14.2)
 
     async def close(self, *, keep: bool = False) -> None:
         self.environment.stderr.write(f"[closed keep={keep}]\n")

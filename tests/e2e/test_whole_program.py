@@ -85,7 +85,7 @@ def test_a_question_starts_a_coordinator_that_ends_with_the_shell(shell, llama_s
     assert not alive
 
 
-def test_a_coordinator_that_is_kept_survives_the_shell(shell, llama_server: Path) -> None:
+def test_a_coordinator_that_is_kept_survives_the_shell_and_belongs_to_the_next_that_uses_it(shell, terminal, llama_server: Path) -> None:
     child = shell()
     child.types("What is distributed inference?")
     child.says("tok/s")
@@ -95,6 +95,16 @@ def test_a_coordinator_that_is_kept_survives_the_shell(shell, llama_server: Path
         child.types("exit --keep")
         assert child.ends() == 0
         assert all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in running)
+        again = terminal(str(MAIN), command=sys.executable)
+        again.says(f"demo is still up, left by process {child.pid}")
+        again.prompts()
+        again.types("What is distributed inference?")
+        again.says("loaded there already", "tok/s")
+        again.prompts()
+        again.send("\x04")
+        again.says("stopping 1 coordinator")
+        assert again.ends() == 0
+        assert psutil.wait_procs(running, timeout=30)[1] == []
     finally:
         for process in running:
             with contextlib.suppress(psutil.NoSuchProcess):

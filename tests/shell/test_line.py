@@ -6,6 +6,7 @@ from typing import Annotated
 import pytest
 
 from synaptic.commands.grammar import AnyNumber, Text
+from synaptic.commands.quotes import is_unfinished
 from synaptic.commands.registry import Registry
 from synaptic.endpoint import Endpoint
 from synaptic.errors import BackendError, UsageError
@@ -13,7 +14,6 @@ from synaptic.events import BackendChecked, Bus, Noticed
 from synaptic.results import Note
 from synaptic.shell.line import read, run_line
 from synaptic.shell.notices import Notices
-from synaptic.shell.quotes import is_unfinished
 
 pytestmark = pytest.mark.anyio
 registry = Registry()
@@ -118,3 +118,26 @@ def test_a_worker_that_worked_and_is_gone_is_news_and_said_once(shown) -> None:
         for state in ("unreachable", "idle", "in-use", "unreachable", "unreachable"):
             bus.publish(BackendChecked(endpoint=WORKER, kind="rpc", state=state, detail="refused"))
     assert pipe.err.getvalue() == "worker 127.0.0.1:50052 is lost: refused   try: rpc check\n"
+
+
+def test_a_worker_that_our_coordinator_holds_and_that_does_not_answer_is_news_and_so_is_its_return(shown) -> None:
+    bus, pipe = Bus(), shown()
+    with Notices(bus, pipe.face) as notices:
+
+        def told(state: str, health: str) -> str:
+            bus.publish(BackendChecked(endpoint=WORKER, kind="rpc", state=state, health=health, detail="in use by demo, but it is dark"))
+            notices.flush()
+            text = pipe.err.getvalue()
+            pipe.err.truncate(0)
+            pipe.err.seek(0)
+            return text
+
+        assert told("in-use", "ready") == ""
+        for _ in range(2):
+            assert told("in-use", "lost") == "worker 127.0.0.1:50052 is lost: in use by demo, but it is dark   try: coordinator list\n"
+            assert told("in-use", "lost") == ""
+            assert told("in-use", "ready") == "worker 127.0.0.1:50052 is back\n"
+            assert told("in-use", "ready") == ""
+        told("in-use", "lost")
+        assert told("unreachable", "lost") == ""  # its coordinator ended: known already
+        assert told("idle", "ready") == "worker 127.0.0.1:50052 is back\n"

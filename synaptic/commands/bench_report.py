@@ -1,0 +1,173 @@
+"""bench report, compare, import, link: what was measured, read again."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from synaptic.commands.complete import backends
+from synaptic.commands.grammar import Complete, Completion
+from synaptic.commands.registry import registry
+from synaptic.endpoint import Endpoint
+from synaptic.errors import BackendError, EngineError, SynapticError, UsageError
+from synaptic.results import Cell, Facts, Note, Rows
+
+if TYPE_CHECKING:
+    from synaptic.bench.compare import Compared
+    from synaptic.session import Session
+
+MOST_KNOCKS = 1000
+
+
+def kept(session: Session) -> list[Completion]:
+    folder = session.environment.state_dir
+    return [(path.stem, str(path)) for path in sorted((folder / "bench").glob("*.json"))] if folder else []
+
+
+@registry.command("bench report", group="measure")
+async def report(session: Session, file: Annotated[str, Complete(kept)], *, out: str | None = None, svg: str | None = None) -> Facts:
+    """Show a measurement again. FILE is what bench run wrote, or the id it gave; --out FILE.md writes it as Markdown.
+
+    --svg FOLDER draws throughput against latency, the times to the first token, and the nodes over time; that needs
+    the extra: pip install 'synapticllamas[bench]'.
+
+        bench report 20261121-155919-6fe915 --out report.md
+        bench report before.json --svg plots
+
+    See also: bench compare, targets check
+    """
+    from synaptic.bench.kept import read
+    from synaptic.bench.markdown import markdown
+    from synaptic.bench.plots import plots
+    from synaptic.bench.tables import shown
+    from synaptic.planning.speeds import write_whole
+
+    result = await asyncio.to_thread(read, file_of(session, file))
+    pictures = await asyncio.to_thread(plots, result, Path(svg).expanduser()) if svg else []
+    if out:
+        target = Path(out).expanduser()
+        beside = [str(path) if path.parent.resolve() != target.parent.resolve() else path.name for path in pictures]
+        await asyncio.to_thread(write_whole, target, markdown(result, beside))
+    return shown(result)
+
+
+@registry.command("bench compare", group="measure")
+async def compare(
+    session: Session, a: Annotated[str, Complete(kept)], b: Annotated[str, Complete(kept)], *, force: bool = False
+) -> Rows[Compared]:
+    """Show how B differs from A: the ratio of each figure, its 95 % interval, and whether that is more than chance.
+
+    Refused where the model or the profile differ, or where requests failed; --force compares all the same.
+
+        bench compare before.json after.json
+
+    See also: bench run, bench report
+    """
+    from synaptic.bench import compare as comparing
+    from synaptic.bench.kept import read
+
+    one, other = await asyncio.to_thread(lambda: (read(file_of(session, a)), read(file_of(session, b))))
+    reasons = comparing.why_not(one, other)
+    return Rows(
+        key="compared",
+        items=comparing.compare(one, other, force=force),
+        columns={
+            "mix": lambda each: each.mix,
+            "load": lambda each: each.load,
+            "metric": lambda each: each.metric,
+            "A": lambda each: _number(each.a),
+            "B": lambda each: _number(each.b),
+            "B / A": _ratio,
+            "p": lambda each: "n/a" if each.difference is None else f"{each.difference.p:.3f}",
+            "verdict": lambda each: Cell(each.verdict, {"better": "good", "worse": "bad"}.get(each.verdict, "dim")),  # type: ignore[arg-type]  # styles
+        },
+        data={"a": one.id, "b": other.id, "forced": reasons},
+        summary="\n".join(f"never mind that {reason}" for reason in reasons) or None,
+    )
+
+
+@registry.command("bench import", group="measure")
+async def import_(session: Session, file: str, *, out: str | None = None) -> Note:
+    """Keep what `llama-bench -o json` wrote as a measurement, to be reported, compared and held against targets."""
+    from synaptic.bench.imported import from_llama_bench
+    from synaptic.bench.kept import read_json, write
+
+    path, state = Path(file).expanduser(), session.environment.state_dir
+    result = from_llama_bench(await asyncio.to_thread(read_json, path), path)
+    target = Path(out).expanduser() if out else state / "bench" / f"{result.id}.json" if state else None
+    if target is None:
+        raise SynapticError("there is no folder to keep it in", hint="name a file with --out")
+    await asyncio.to_thread(write, result, target)
+    return Note(f"{result.id} is kept: {target}", {"id": result.id, "path": target}, hint=f"bench report {target}")
+
+
+@registry.command("bench link", group="measure")
+async def link(
+    session: Session, endpoint: Annotated[Endpoint, Complete(backends)], *, knocks: int = 50, no_bandwidth: bool = False
+) -> Facts:
+    """Measure the link to an rpc worker: round trips, and bytes a second. One that is in use is not touched.
+
+    The bandwidth is that of a small synthetic model which llama-bench loads there; --no-bandwidth leaves it out.
+
+        bench link 192.168.1.10
+        bench link 192.168.1.10:50053 --knocks 200 --no-bandwidth
+
+    See also: plan --probe, profile probe
+    """
+    from synaptic.bench.figures import figure
+    from synaptic.bench.link import knocks as knock
+    from synaptic.bench.tables import number
+
+    if not 1 <= knocks <= MOST_KNOCKS:
+        raise UsageError(f"--knocks is 1 to {MOST_KNOCKS}")
+    await _check_idle(session, endpoint)
+    with session.bus.work(f"measuring the link to {endpoint}"):
+        times = [seconds * 1000 for seconds in await knock(endpoint, knocks)]
+        speed = None if no_bandwidth else await _bandwidth(session, endpoint)
+    said = figure([times])
+    facts: list[tuple[str, str | Cell]] = [
+        ("worker", str(endpoint)),
+        ("round trip", f"{number(min(times))} ms at least, {number(said.mean)} ms on average, of {knocks}"),
+        ("p50, p90, p99", f"{number(said.p50)}, {number(said.p90)}, {number(said.p99)} ms"),
+        ("bandwidth", "not measured" if speed is None else f"{speed / 1e6:.0f} MB/s towards it, {speed * 8 / 1e9:.2f} Gbit/s"),
+    ]
+    data = {"endpoint": endpoint, "rtt_ms": said, "least_rtt_ms": min(times), "bytes_per_second": speed}
+    return Facts(facts, data)
+
+
+def file_of(session: Session, text: str) -> Path:
+    """A path, or the id of a measurement that was kept."""
+    path, folder = Path(text).expanduser(), session.environment.state_dir
+    if not path.exists() and folder and "/" not in text and (folder / "bench" / f"{text}.json").is_file():
+        return folder / "bench" / f"{text}.json"
+    return path
+
+
+async def _check_idle(session: Session, endpoint: Endpoint) -> None:
+    from synaptic.cluster.backend import State
+
+    session.know_backends()
+    (answer,) = await session.pool.check([endpoint])
+    if answer.state is not State.IDLE:
+        raise BackendError(f"{endpoint} cannot be measured now: {answer.detail or answer.state.value}", hint="try: rpc check")
+
+
+async def _bandwidth(session: Session, endpoint: Endpoint) -> float | None:
+    from synaptic.process.probe import Probe
+
+    environment = session.environment
+    if environment.cache_dir is None:
+        raise EngineError("there is no folder for the model to measure with", hint="add --no-bandwidth")
+    program = session.engines.require("llama-bench").path
+    speed = await Probe(program, session.pool, environment.cache_dir / "probe", environment.variables).measure(endpoint)
+    return speed.link
+
+
+def _ratio(each: Compared) -> str:
+    found = each.difference
+    return "n/a" if found is None else f"{found.ratio:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4g}"

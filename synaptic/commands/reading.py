@@ -1,0 +1,39 @@
+"""A line as a person types it, in the shell or in the dashboard → a call."""
+
+from __future__ import annotations
+
+from synaptic.commands.parse import Call, call_words
+from synaptic.commands.quotes import is_quoted, unquote
+from synaptic.commands.registry import Registry
+from synaptic.errors import UsageError
+
+
+def read(registry: Registry, line: str) -> Call:
+    """A command if its first word is one; else a prompt, verbatim. Raises UsageError."""
+    line = line.encode(errors="surrogateescape").decode(errors="replace")  # bytes that stdin's encoding could not read
+    if is_quoted(line) or not registry.is_command(line):
+        return _prompt(registry, unquote(line) if is_quoted(line) else line)
+    words = line.removeprefix("/").split()
+    command = registry.find(words)
+    asks_for_help = words[-1] in ("--help", "-h") and (command is None or not command.takes_text or len(words) == 2)
+    if asks_for_help and (help_ := registry.named("help")):
+        return call_words(help_, words[:-1])
+    call = registry.parse_line(line)
+    if call.command.takes_text and call.positional == ("-",):
+        raise UsageError(f"{call.command.name} - reads a prompt from stdin, and here stdin is the shell", hint="try: synaptic ask - < FILE")
+    return call
+
+
+def take_flag(registry: Registry, line: str, flag: str) -> tuple[str, bool]:
+    """The line without `flag` (such as `--json`) at the end of a command, where it cannot be part of a prompt; whether it was there."""
+    head, _, last = line.rpartition(" ")
+    if last != flag or not registry.is_command(head):
+        return line, False
+    command = registry.find(head.removeprefix("/").split())
+    return (line, False) if command and command.takes_text else (head.strip(), True)
+
+
+def _prompt(registry: Registry, text: str) -> Call:
+    ask = registry.named("ask")
+    assert ask, "every registry has ask: a line that is no command is one"
+    return Call(ask, (text,), {})

@@ -1,0 +1,136 @@
+"""plan and explain, as they are typed."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from conftest import _program
+from models.conftest import F16, write_model
+
+from synaptic.commands import explain, plan  # noqa: F401 - declares them
+from synaptic.commands.registry import registry
+from synaptic.environment import Environment
+from synaptic.errors import BackendError, EngineError, SynapticError, UsageError
+from synaptic.planning.costmodel import Prediction
+from synaptic.planning.predictions import Measured
+from synaptic.results import Facts
+from synaptic.session import Session
+from synaptic.settings import Settings
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return Session(
+        Environment({"SYNAPTICLLAMAS_HOME": str(tmp_path)}, *(io.StringIO() for _ in range(3))), Settings.load(tmp_path / "s.json", {})
+    )
+
+
+async def type_line(session: Session, line: str) -> Facts:
+    result = await registry.parse_line(line).run(session)
+    assert isinstance(result, Facts)
+    return result
+
+
+def facts(result: Facts) -> dict[str, str]:
+    return {label: value if isinstance(value, str) else value.text for label, value in result.facts}
+
+
+async def test_without_a_worker_it_is_this_machine(session: Session) -> None:
+    result = await type_line(session, "plan demo")
+    said = facts(result)
+    assert said["verdict"].startswith("demo fits on this machine: ")
+    assert said["why"] == "4 layers on this machine"
+    assert said["context"] == "512 tokens"
+    assert "plan --probe" in (result.summary or "")
+
+
+async def test_the_document_is_what_scripts_rely_on(session: Session) -> None:
+    document = json.loads(json.dumps((await type_line(session, "plan demo --ctx 256 --parallel 2")).as_json()))
+    assert document["model"] == "demo"
+    assert document["engine"] == "llama.cpp"
+    assert document["fits"] is True
+    assert document["context"] == 256
+    assert document["slots"] == 2
+    assert document["missing_bytes"] == 0
+    assert document["need_bytes"] < document["available_bytes"]
+    (share,) = document["shares"]
+    assert share.keys() >= {"endpoint", "layers", "weight_bytes", "kv_bytes", "compute_bytes"}
+    assert document["prediction"].keys() >= {"tokens_per_second", "ttft_ms", "load_seconds", "bottleneck"}
+    assert all(len(document["prediction"][name]) == 2 for name in ("tokens_per_second", "ttft_ms", "load_seconds"))
+    assert all(each.keys() == {"change", "effect"} for each in document["alternatives"])
+
+
+@pytest.mark.live
+async def test_over_named_workers_measured_first(session: Session, rpc_worker, tmp_path: Path) -> None:
+    variables = {"SYNAPTICLLAMAS_HOME": str(tmp_path), "LLAMA_BENCH": str(_program("LLAMA_BENCH"))}
+    session = Session(Environment(variables, *(io.StringIO() for _ in range(3))), session.settings)
+    named = ",".join(str(rpc_worker().endpoint) for _ in range(2))
+    before = await type_line(session, f"plan demo --on {named}")
+    assert before.summary
+    result = await type_line(session, f"plan demo --on {named} --probe")
+    assert result.summary is None
+    assert facts(result)["verdict"].startswith("demo fits on 2 workers: ")
+    document = result.as_json()
+    assert isinstance(document, dict)
+    assert sorted(share["endpoint"] for share in document["shares"]) == sorted(named.split(","))
+    assert sum(document["tensor_split"]) == 5
+    assert document["prediction"]["is_assumed"] is False
+    assert (await type_line(session, f"plan demo --on {named}")).summary is None  # it is remembered
+
+
+async def test_a_named_worker_that_is_not_there_is_an_error(session: Session, free_port: int) -> None:
+    with pytest.raises(BackendError, match=f"127.0.0.1:{free_port} is not ready"):
+        await type_line(session, f"plan demo --on 127.0.0.1:{free_port}")
+
+
+async def test_nobody_to_measure_is_an_error(session: Session) -> None:
+    with pytest.raises(BackendError, match="no worker to measure"):
+        await type_line(session, "plan demo --probe")
+
+
+@pytest.mark.parametrize("line", ["plan demo --ctx 0", "plan demo --parallel 0", "plan demo --parallel 99", "plan demo --on :,", "plan"])
+async def test_what_makes_no_sense_is_a_usage_error(session: Session, line: str) -> None:
+    with pytest.raises(UsageError):
+        await type_line(session, line)
+
+
+async def test_a_file_without_layers_cannot_be_placed(session: Session, tmp_path: Path) -> None:
+    path = write_model(tmp_path / "flat.gguf", {"token_embd.weight": ((64, 64), F16)})
+    with pytest.raises(EngineError, match="has no layers that could be placed"):
+        await type_line(session, f"plan {path}")
+
+
+async def test_explain_needs_an_answer_first(session: Session) -> None:
+    with pytest.raises(SynapticError, match="no answer has been predicted"):
+        await type_line(session, "explain")
+
+
+@pytest.mark.parametrize(
+    ("rate", "speed"),
+    [
+        (10.0, "10.0 tok/s, as predicted 9.0 to 11.0"),
+        (5.0, "5.0 tok/s, worse than predicted 9.0 to 11.0"),
+        (20.0, "20.0 tok/s, better than predicted 9.0 to 11.0"),
+    ],
+)
+async def test_explain_shows_both_and_what_no_term_accounts_for(session: Session, rate: float, speed: str) -> None:
+    said = Prediction(
+        (9.0, 11.0),
+        (100.0, 200.0),
+        (1.0, 2.0),
+        "memory bandwidth of x, 90% of each token",
+        (("memory bandwidth of x", 0.09), ("the coordinator", 0.01)),
+    )
+    session.predictions.record("demo", said, Measured(rate, 300.0, 20))
+    result = await type_line(session, "explain")
+    assert facts(result)["speed"] == speed
+    assert facts(result)["first token"] == "300.0 ms, worse than predicted 100.0 to 200.0"
+    assert facts(result)["bottleneck"] == "memory bandwidth of x, 90% of each token"
+    rows = [[cell.text for cell in row] for row in result.tables[0][1].cells()]
+    assert rows[0] == ["memory bandwidth of x", "90.00", "90%"]
+    assert rows[-1][:2] == ["measured, beyond the terms", f"{1000 / rate - 100:.2f}"]
