@@ -8,6 +8,7 @@ import pytest
 from dllamas import DEMO_M, HOST, free_port
 
 from synaptic.endpoint import Endpoint
+from synaptic.engines.builtin import Roots
 from synaptic.engines.dllama_routes import DllamaRoutes
 from synaptic.engines.engine import Message, Request
 from synaptic.errors import BackendError, EngineError
@@ -21,10 +22,12 @@ CATALOG = Catalog(lambda: (), None)
 
 @pytest.fixture
 def routes(dllama_apis, dllama_workers):
-    def make(*known: Endpoint, free: int | None = None, **values: object) -> DllamaRoutes:
+    def make(*known: Endpoint, free: int | None = None, has_api: bool = True, **values: object) -> DllamaRoutes:
         dllama_workers.set_known((endpoint, "configured") for endpoint in known)
         chosen = Values(**{"context": 512, "distributed_inference_enabled": True, **values})
-        return DllamaRoutes(CATALOG, dllama_apis(), lambda: chosen, Bus(), known=lambda: dllama_workers, free=lambda: free)
+        roots = Roots(lambda: chosen, lambda: dllama_workers, Bus(), free=lambda: free)
+        known = {"known": lambda: dllama_workers, "free": lambda: free}
+        return DllamaRoutes(CATALOG, dllama_apis(), lambda: chosen, Bus(), roots=roots, has_api=lambda: has_api, **known)
 
     return make
 
@@ -52,7 +55,7 @@ async def test_with_distributed_off_or_no_workers_it_stays_here(routes, dllama_w
     model = CATALOG.find(str(DEMO_M))
     off = await routes(dllama_worker().endpoint, distributed_inference_enabled=False).route(model)
     assert (off.plan.workers, off.why) == ((), "distributed is off; this machine alone")
-    none = await routes().route(model, is_forced=True)
+    none = await routes().route(model, via="dllama")
     assert (none.plan.workers, none.why, none.is_forced) == ((), "no dllama worker is known (dllama add); this machine alone", True)
 
 
@@ -65,3 +68,11 @@ async def test_what_cannot_be_is_said(routes):
     with pytest.raises(EngineError, match="missing"):
         await routes(free=1000).route(model)
     assert not DllamaRoutes.can(dataclasses.replace(model, path=None))
+
+
+async def test_without_dllama_api_the_built_in_root_takes_it(routes):
+    model = CATALOG.find(str(DEMO_M))
+    route = await routes(has_api=False).route(model)
+    assert (route.via, route.plan.workers, route.is_forced) == ("builtin", (), False)
+    forced = await routes().route(model, via="builtin")
+    assert (forced.via, forced.is_forced) == ("builtin", True)
