@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 
 from synaptic.deploy import escape
 from synaptic.deploy.profile import Device, Profile, is_ip
@@ -81,7 +82,7 @@ def hardening(
     groups = "SupplementaryGroups=video render" if any(device.vendor != "nvidia" for device in devices) else None
     rules = [*(f"DeviceAllow={kind} rw" for kind in kinds), *([groups] if groups else [])]
     values = {
-        "protect_home": "read-only" if profile.services.models_dir.startswith(("/home/", "/root/")) else "yes",
+        "protect_home": "read-only" if _is_in_a_home(profile.services.models_dir) else "yes",
         "private_devices": "no" if kinds else "yes",
         "devices": _block(["DevicePolicy=closed", *rules]) if kinds else None,
         "families": "AF_INET AF_INET6 AF_UNIX AF_NETLINK" if is_compiled or kinds or asks_kernel else "AF_INET AF_INET6 AF_UNIX",
@@ -131,6 +132,11 @@ def _memory(service: Service) -> str | None:
 def _all_inside(profile: Profile) -> bool:
     """Names are looked up, perhaps by asking a server outside: then only the firewall keeps strangers away."""
     return all(is_ip(profile.address(node)) for node in profile.nodes.values() if profile.services.network in node.addresses)
+
+
+def _is_in_a_home(folder: str) -> bool:
+    """Where ProtectHome= would hide it."""
+    return PurePosixPath(folder).parts[1:2] in (("home",), ("root",))
 
 
 def _block(lines: Iterable[str]) -> str | None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -14,8 +12,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
+from dllamas import DllamaWorker, dllama_program
 from program import run_main
 
 from synaptic.cluster.backend import Backend, Kind, State
@@ -37,44 +35,19 @@ HOST = "127.0.9.1"
 NET = "127.0.9.0/30"
 
 
-def _program(variable: str) -> Path:
-    if not (named := os.environ.get(variable)):
-        pytest.skip(f"{variable} names no program: build distributed-llama with `make dllama dllama-api` and set it to the file")
-    return Path(named)
-
-
-@dataclasses.dataclass(frozen=True)
-class Server:
-    endpoint: Endpoint
-    process: subprocess.Popen[bytes]
-
-    def listens(self) -> bool:
-        with contextlib.suppress(psutil.Error):
-            sockets = psutil.Process(self.process.pid).net_connections("tcp")
-            return any(each.laddr.port == self.endpoint.port and each.status == psutil.CONN_LISTEN for each in sockets)
-        return False
-
-    def wait_until(self, *, listens: bool) -> None:
-        """Asked of the kernel, for a connection would end it. Fails when it ended instead."""
-        while self.listens() is not listens:
-            assert self.process.poll() is None, self.process.returncode
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(0.005)
-
-
 @pytest.fixture
-def start() -> Iterator[Callable[..., Server]]:
+def start() -> Iterator[Callable[..., DllamaWorker]]:
     """Starts a program on a free port and waits until it listens."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def launch(program: Path, *words: str, at: int = 0) -> Server:
+    def launch(program: Path, *words: str, at: int = 0) -> DllamaWorker:
         for _ in range(5):
             with socket.create_server((HOST, at)) as probe:
                 port = probe.getsockname()[1]
             command = [str(program), *words, "--host", HOST, "--port", str(port), "--nthreads", "1", "--net-turbo", "0"]
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             started.append(process)
-            server = Server(Endpoint(HOST, port), process)
+            server = DllamaWorker(Endpoint(HOST, port), process)
             with contextlib.suppress(AssertionError):  # someone else took the port
                 server.wait_until(listens=True)
                 return server
@@ -88,20 +61,20 @@ def start() -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def dllama() -> Path:
-    return _program("DLLAMA")
+    return dllama_program("DLLAMA")
 
 
 @pytest.fixture
-def worker(start: Callable[..., Server], dllama: Path) -> Server:
+def worker(start: Callable[..., DllamaWorker], dllama: Path) -> DllamaWorker:
     return start(dllama, "worker")
 
 
 @pytest.fixture
-def api(start: Callable[..., Server]) -> Server:
-    return start(_program("DLLAMA_API"), *MODEL, "--temperature", "0")
+def api(start: Callable[..., DllamaWorker]) -> DllamaWorker:
+    return start(dllama_program("DLLAMA_API"), *MODEL, "--temperature", "0")
 
 
-def root(dllama: Path, worker: Server, steps: int) -> subprocess.Popen[bytes]:
+def root(dllama: Path, worker: DllamaWorker, steps: int) -> subprocess.Popen[bytes]:
     words = ["inference", *MODEL, "--prompt", "Why is the sky blue?", "--steps", str(steps), "--temperature", "0", "--seed", "1"]
     words += ["--nthreads", "1", "--net-turbo", "0", "--workers", str(worker.endpoint)]
     return subprocess.Popen([str(dllama), *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -198,7 +171,7 @@ async def test_dllama_api_survives_a_look_that_is_cancelled_at_any_moment(api):
     assert api.process.poll() is None
 
 
-def generate(api: Server) -> str:
+def generate(api: DllamaWorker) -> str:
     document = {"messages": [{"role": "user", "content": "Why is the sky blue?"}], "max_tokens": 300}
     request = urllib.request.Request(f"http://{api.endpoint}/v1/chat/completions", json.dumps(document).encode())
     with urllib.request.urlopen(request, timeout=50) as response:
