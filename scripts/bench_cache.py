@@ -36,7 +36,7 @@ def main() -> None:
     plain = speed(SLOW, lambda: lanes(data[:SLOW], 1, fast=False))
     print(f"{'FNV-1a, plain Python':32}{plain:8.3f} GB/s")
     if not is_fast():
-        sys.exit("numba is not installed: pip install 'synapticllamas[fast]'")
+        sys.exit("numba is not installed: main.py engine install builtin")
     lanes(data[: LANES * 16], LANES, fast=True)  # compiled
     ours = speed(size, lambda: lanes(data, LANES, fast=True))
     rows = [

@@ -82,7 +82,8 @@ class Session(Services):
 
     def snapshot(self) -> Snapshot:
         values = self.settings.now
-        backends = self.pool.records() if "pool" in self.__dict__ else []
+        pools = [self.__dict__[name] for name in ("pool", "dllama") if name in self.__dict__]
+        backends = [record for pool in pools for record in pool.records()]
         up = self.all_coordinators()
         newest = up[-1] if up else None
         return Snapshot(

@@ -19,7 +19,7 @@ def plots(result: Result, folder: Path) -> list[Path]:
     try:
         import matplotlib  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
-        raise SynapticError("plots need matplotlib", hint="pip install 'synapticllamas[bench]'") from None
+        raise SynapticError("plots need matplotlib", hint="try: python -m pip install matplotlib") from None
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = result.id  # the same measurement gives the same file
     draw = {THROUGHPUT: _throughput, FIRST: _first, NODES: _nodes}

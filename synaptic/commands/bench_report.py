@@ -30,7 +30,7 @@ async def report(session: Session, file: Annotated[str, Complete(kept)], *, out:
     """Show a measurement again. FILE is what bench run wrote, or the id it gave; --out FILE.md writes it as Markdown.
 
     --svg FOLDER draws throughput against latency, the times to the first token, and the nodes over time; that needs
-    the extra: pip install 'synapticllamas[bench]'.
+    the package matplotlib.
 
         bench report 20261121-155919-6fe915 --out report.md
         bench report before.json --svg plots

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from synaptic.models.tensor_hash import Stretch
     from synaptic.session import Session
 
-SLOW = "numba is not installed, so hashing takes a minute for each GiB; faster: pip install 'synapticllamas[fast]'"
+SLOW = "numba is not installed, so hashing takes a minute for each GiB; faster: engine install builtin"
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 

@@ -101,7 +101,7 @@ def _write(model: Model, source: Path, target: Path, kind: str, meter: Meter) ->
         from synaptic.dllama.convert.convert import convert, prepare
         from synaptic.dllama.convert.source import CannotConvertError
     except ImportError as error:
-        raise EngineError("converting needs numpy, which is not installed", hint="pip install 'synapticllamas[dllama]'") from error
+        raise EngineError("converting needs numpy, which is not installed", hint="try: engine install builtin") from error
     from synaptic.models.gguf_convert import convertible
 
     def progress(count: int) -> None:

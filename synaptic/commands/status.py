@@ -48,8 +48,9 @@ async def status(session: Session) -> Facts:
         ("distributed", Cell("on" if on else "off", "good" if on else "")),
         ("model", await asyncio.to_thread(_model, session)),
         ("workers", f"{ready} of {plural(len(workers), 'worker')} ready" if workers else "none yet; try: rpc discover, or: worker start"),
+        *([("dllama", f"{sum(map(is_there, dllama))} of {plural(len(dllama), 'worker')} there")] if dllama else []),
         ("servers", _servers(nodes)),
-        ("coordinator", ", ".join(f"{each.model} {each.state}" for each in coordinators.items) or "none yet"),
+        ("coordinator", ", ".join((*(f"{each.model} {each.state}" for each in coordinators.items), *_roots(session))) or "none yet"),
         *((name, address_of(session, name) or "off") for name in FACES),
     ]
     tables: list[tuple[str, Rows[Any]]] = []
@@ -81,6 +82,10 @@ async def metrics(session: Session) -> Facts:
         ("first token", f"{data['ttft_ms']:.0f} ms (mean)" if waits else "–"),
     ]
     return Facts(facts, data)
+
+
+def _roots(session: Session) -> list[str]:
+    return [f"{model} ready (built-in)" for model in session.roots.models()] if "roots" in session.__dict__ else []
 
 
 def _dllama(workers: Sequence[Backend]) -> dict[str, int]:

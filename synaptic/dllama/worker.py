@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _own(path: Path | None) -> ModelFile | None:
     if not importlib.util.find_spec("numpy"):
-        raise CannotServeError("numpy is missing   try: pip install 'synapticllamas[dllama]'")
+        raise CannotServeError("numpy is missing   try: python -m pip install numpy numba")
     if path is None:
         return None
     from synaptic.dllama.model_file import ModelFile  # with numpy

@@ -78,8 +78,9 @@ class Answering:
         """
         values = self.values()
         workers, _ = await asyncio.gather(self._workers(), self._nodes.refresh(max_age=NODES_FRESH))
-        found = await asyncio.to_thread(self._find, model or values.model or DEMO)
         via = via or (values.via if values.via != AUTO else None)
+        find = self._catalog.find if via == LLAMA_CPP else self._find  # who wants llama.cpp is told what it lacks
+        found = await asyncio.to_thread(find, model or values.model or DEMO)
         situation = await self._situation(found, workers, via)
         situation = dataclasses.replace(situation, goes_on=goes_on)
         if self._dllama and self._dllama.can(found) and (via in (DLLAMA, BUILTIN) or not (via or situation.nodes)):

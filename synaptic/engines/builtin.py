@@ -55,6 +55,10 @@ class Roots:
         self._work: Work | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    def models(self) -> list[str]:
+        """Whose roots are loaded."""
+        return list(self._running)
+
     def of(self, model: str) -> Rooted | None:
         """What runs of this model."""
         found = self._running.get(model)
@@ -100,7 +104,7 @@ class Roots:
         try:
             from synaptic.dllama.generate import Generator
         except ImportError as error:
-            hint = "try: pip install 'synapticllamas[dllama]'"
+            hint = "try: engine install builtin"
             raise EngineError(f"the built-in engine needs {error.name or 'numpy'}, which is not installed", hint=hint) from error
         with translated(wanted.plan.model.name):
             return Generator(model, tokenizer, self._spreading(wanted), tell=self._tell)

@@ -73,5 +73,5 @@ def start_of(
     if engine == RPC:
         return Start(engine, engines.require("ggml-rpc-server").path, threads, cache)
     if not importlib.util.find_spec("numpy"):
-        raise EngineError("the built-in worker computes with numpy, which is not here", hint="pip install 'synapticllamas[dllama]'")
+        raise EngineError("the built-in worker computes with numpy, which is not here", hint="try: engine install builtin")
     return Start(engine, Path(sys.executable), threads)

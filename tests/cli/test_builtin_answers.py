@@ -71,3 +71,9 @@ def test_the_demo_needs_nothing_compiled(bare) -> None:
 def test_the_shipped_model_is_answered_without_llama_cpp(bare) -> None:
     done = bare("ask", QUESTION, "--json")
     assert (done.json["text"], done.json["model"], done.json["route"]["via"]) == (ANSWER, "demo", "builtin")
+
+
+def test_who_wants_llama_cpp_is_told_what_it_lacks(bare) -> None:
+    done = bare("ask", "--via", "llama.cpp", QUESTION)
+    assert done.code == 4
+    assert "engine install llama.cpp" in done.err

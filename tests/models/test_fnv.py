@@ -8,7 +8,7 @@ import pytest
 
 from synaptic.models.fnv import LANES, OFFSET, advance, is_fast, name
 
-WAYS = [False, pytest.param(True, marks=pytest.mark.skipif(not is_fast(), reason="numba is not installed: the extra `fast`"))]
+WAYS = [False, pytest.param(True, marks=pytest.mark.skipif(not is_fast(), reason="numba is not installed: the extra `dllama`"))]
 
 
 def hashes(*texts: bytes, fast: bool) -> list[str]:
