@@ -11,6 +11,8 @@ The root looks tokens up itself: no graph has an EMBEDDING.
 
 from __future__ import annotations
 
+import dataclasses
+
 from synaptic.dllama.blocks import Blocks, operation
 from synaptic.dllama.graph import (
     Buffer,
@@ -33,7 +35,7 @@ from synaptic.dllama.header import DllamaHeader
 from synaptic.dllama.shares import MOST_ROWS, Share, buffers
 
 POS, TOK, X, LOGITS, PARTS = range(5)  # the pipes of `build`
-STEP = 3  # segments of a layer in `build_steps`
+CHOSEN = 2  # segments of a layer in `build_steps` after which its experts are chosen
 RUN_X, RUN_OUT = 1, 2  # the pipes of `build_run` and `build_head` after the positions: in, out
 
 
@@ -61,15 +63,21 @@ def build_run(header: DllamaHeader, first: int, last: int, *, context: int, rows
     return NetConfig(rows, 2, pipes, (POS,)), NodeConfig(1, places.all, segments)
 
 
-def build_steps(header: DllamaHeader, *, context: int, rows: int = MOST_ROWS) -> tuple[NetConfig, NodeConfig]:
-    """Every layer by itself, for one that holds only some of them: STEP segments each, from the rows of X to the rows of X."""
+def build_steps(header: DllamaHeader, *, context: int, rows: int = MOST_ROWS, room: int = 0) -> tuple[NetConfig, NodeConfig]:
+    """
+    Every layer by itself, for one that holds only some of them: as many segments each, from the rows of X to the rows of X.
+
+    `room`: places for experts, which the numbers of the chosen ones are to be replaced with after CHOSEN segments.
+    """
     share = Share(header, 1, 0, context, rows, 0, header.layers)
     places = buffers(share, extra=(Buffer("zq", share.size(header.dim, share.activations)),))
     blocks = Blocks(places, places.of("zq"), places.of("zq"), View.BATCH)
     segments: list[Segment] = []
     for layer in range(header.layers):
         leave = operation(OpCode.CAST, "final_cast_x", layer, places.of("x"), _all(RUN_X))
-        segments += [*_run(blocks, layer, layer + 1), Segment(_last(blocks, leave), ())]
+        for segment in _run(blocks, layer, layer + 1):
+            segments += _at_choice(segment, room)
+        segments.append(Segment(_last(blocks, leave), ()))
     return NetConfig(rows, 1, (_pipe("POS", share, 1), _pipe("X", share, header.dim))), NodeConfig(0, places.all, tuple(segments))
 
 
@@ -83,28 +91,28 @@ def build_head(header: DllamaHeader, *, rows: int = 1) -> tuple[NetConfig, NodeC
     return NetConfig(rows, 1, pipes), NodeConfig(0, places.all, (Segment((enter, *blocks.head(), leave), ()),))
 
 
-def build_matmul(columns: int, rows: int) -> tuple[NetConfig, NodeConfig]:
-    """One multiplication with Q40 weights, for a worker to show its speed with: the weight is `multiply`, 0."""
-    values, blocks = Size3D(FloatType.F32, 1, 1, columns), Size3D(FloatType.Q80, 1, 1, columns)
-    result = Size3D(FloatType.F32, 1, 1, rows)
-    inside = (Buffer("in", blocks), Buffer("out", result), Buffer("experts", Size3D(FloatType.F32, 1, 1, 1)))
-    at = [Pointer(Source.BUFFER, index, View.BATCH) for index in range(3)]
-    return _matmul_net(values, rows), NodeConfig(1, inside, _matmul_segments(at, Size3D(FloatType.Q40, 1, columns, rows)))
-
-
-def _matmul_net(values: Size3D, rows: int) -> NetConfig:
-    pipes = (Pipe("POS", Size3D(FloatType.F32, 1, 1, 1)), Pipe("X", values), Pipe("OUT", Size3D(FloatType.F32, 1, 1, 2 * rows)))
-    return NetConfig(1, 2, pipes)
-
-
-def _matmul_segments(at: list[Pointer], weight: Size3D) -> tuple[Segment, ...]:
-    ops = (
-        operation(OpCode.CAST, "enter", 0, _all(RUN_X), at[0]),
-        operation(OpCode.MATMUL, "multiply", 0, at[0], at[1], MatmulConfig(0, 0, 2), weight),
-        operation(OpCode.CAST, "leave", 0, at[1], _mine(RUN_OUT)),
+def build_matmul(inputs: int, outputs: int, count: int = 1, rows: int = MOST_ROWS) -> tuple[NetConfig, NodeConfig]:
+    """The sum of so many products with Q40 weights, for a worker to show its speed with: they are `multiply`, 0 …"""
+    width = {"POS": 1, "X": inputs, "OUT": 2 * outputs}
+    pipes = tuple(Pipe(name, Size3D(FloatType.F32, 1, rows, count)) for name, count in width.items())
+    inside = (
+        Buffer("in", Size3D(FloatType.Q80, 1, rows, inputs)),
+        Buffer("out", Size3D(FloatType.F32, 1, rows, outputs)),
+        Buffer("sum", Size3D(FloatType.F32, 1, rows, outputs)),
+        Buffer("experts", Size3D(FloatType.F32, 1, rows, 1)),
     )
+    return NetConfig(rows, 2, pipes), NodeConfig(1, inside, _matmul_segments(Size3D(FloatType.Q40, 1, inputs, outputs), count))
+
+
+def _matmul_segments(weight: Size3D, count: int) -> tuple[Segment, ...]:
+    row, product, total = (Pointer(Source.BUFFER, index, View.BATCH) for index in range(3))
+    ops = [operation(OpCode.CAST, "enter", 0, _all(RUN_X), row)]
+    for index in range(count):
+        ops.append(operation(OpCode.MATMUL, "multiply", index, row, product, MatmulConfig(0, 0, 3), weight))
+        ops.append(operation(OpCode.MERGE_ADD if index else OpCode.CAST, "add", index, product, total))
+    ops.append(operation(OpCode.CAST, "leave", 0, total, _mine(RUN_OUT)))
     sent, returned = Sync(RUN_X, SyncType.WITH_ROOT), Sync(RUN_OUT, SyncType.NODE_SLICES_EXCEPT_ROOT)
-    return (Segment((), (sent,)), Segment(ops, (returned,)))
+    return (Segment((), (sent,)), Segment(tuple(ops), (returned,)))
 
 
 def _run(blocks: Blocks, first: int, last: int) -> list[Segment]:
@@ -115,6 +123,22 @@ def _run(blocks: Blocks, first: int, last: int) -> list[Segment]:
         entrance = enter if layer == first else blocks.merge("block_merge_add", layer)
         segments += [Segment(blocks.attention(layer, entrance), ()), Segment(blocks.feed_forward(layer), ())]
     return segments
+
+
+def _at_choice(segment: Segment, room: int) -> list[Segment]:
+    """In two where experts are chosen, if they are to be replaced."""
+    codes = [op.code for op in segment.ops]
+    if not room or OpCode.MOE_GATE not in codes:
+        return [segment]
+    border = codes.index(OpCode.MOE_GATE) + 1
+    return [Segment(segment.ops[:border], ()), Segment(tuple(_with_room(op, room) for op in segment.ops[border:]), ())]
+
+
+def _with_room(op: OpConfig, room: int) -> OpConfig:
+    if not isinstance(op.config, MatmulConfig):
+        return op
+    weight, config = dataclasses.replace(op.weight, z=room), dataclasses.replace(op.config, n_experts=room)
+    return dataclasses.replace(op, weight=weight, config=config)
 
 
 def _last(blocks: Blocks, leave: OpConfig) -> tuple[OpConfig, ...]:

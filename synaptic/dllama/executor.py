@@ -16,6 +16,7 @@ from synaptic.dllama.compute import Compute, compute
 from synaptic.dllama.crew import Crew
 from synaptic.dllama.graph import GraphError, NetConfig, NodeConfig, OpConfig, Sync, WeightMessage
 from synaptic.dllama.memory import Memory, Values
+from synaptic.dllama.quants import Floats
 from synaptic.dllama.setting import Place, Setting, Step, own_place
 from synaptic.dllama.weights import Weight
 
@@ -64,6 +65,12 @@ class Executor:
             weight.store(message.offset, message.data)
         except GraphError as error:
             raise GraphError(f"{message.name!r} {message.index}: {error}") from error
+
+    def floats(self, buffer: str) -> Floats:
+        """(rows, values) of the first buffer of that name, to read and write between two segments."""
+        index = next(index for index, each in enumerate(self._node.buffers) if each.name == buffer)
+        found = self._memory.buffer(index)
+        return found.floats.reshape(-1, found.columns)
 
     def forget(self, name: str, index: int) -> None:
         """Give the memory of a weight back; to be loaded anew before its operation runs."""

@@ -83,6 +83,7 @@ class Feeder:
 
     def _elsewhere(self, lost: LostWorkerError) -> Running:
         """Spread over those that are left, and over fewer yet when another is lost meanwhile."""
+        first = lost
         while (spreading := self._spreading.without(lost.worker, self._file.header)) is not None:
             self._spreading = spreading
             self._tell(Lost(address(lost.worker), lost.why, tuple(map(address, spreading.workers))))
@@ -90,4 +91,4 @@ class Feeder:
                 return self.open()
             except LostWorkerError as another:
                 lost = another
-        raise lost
+        raise lost if lost is first else LostWorkerError(lost.worker, f"{lost.why}; before that, {first}")

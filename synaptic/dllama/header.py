@@ -79,6 +79,11 @@ class DllamaHeader:
         return _stored(self.quantization, matrices) + 4 * (self.experts * self.dim + self._norms)
 
     @property
+    def bytes_per_expert(self) -> int:
+        """Of one layer; 0 without experts."""
+        return _stored(self.quantization, self._expert) if self.experts else 0
+
+    @property
     def expected_bytes(self) -> int:
         table = self.vocabulary * self.dim
         outside = 4 * table + 4 * self.dim + _stored(self.quantization, table)

@@ -11,7 +11,7 @@ workers compute at the same time.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -19,19 +19,19 @@ from synaptic.dllama import wire
 from synaptic.dllama.builder import RUN_OUT, RUN_X, build_head, build_run
 from synaptic.dllama.graph import NetConfig, NodeConfig, WeightMessage
 from synaptic.dllama.header import DllamaHeader
-from synaptic.dllama.layout import Tensor
+from synaptic.dllama.holding import question_of
+from synaptic.dllama.layout import Tensor, kv_bytes
 from synaptic.dllama.link import LostError, exchange
 from synaptic.dllama.model_file import Floats, ModelFile
-from synaptic.dllama.root import blamed, finishing, traffic
-from synaptic.dllama.running import Loading, Pass, Tell, at_positions, chunks, context_of, embed, nobody, pipe
+from synaptic.dllama.running import Loading, Node, Pass, Placed, Tell, at_positions, chunks, context_of, embed, nobody, pipe
 from synaptic.dllama.runs import Run
 from synaptic.dllama.shares import MOST_ROWS
-from synaptic.dllama.to_worker import PATIENCE, CallOff, ToWorker, connect, prove
-from synaptic.dllama.wire import Peer
+from synaptic.dllama.to_worker import PATIENCE, CallOff, ToWorker, address
+from synaptic.dllama.workers import Workers
 
 
 class LayerRoot:
-    """`holding`: workers that have the model file themselves, and are sent no weights. `patience`: seconds without a byte."""
+    """`patience`: seconds without a byte."""
 
     def __init__(
         self,
@@ -40,18 +40,18 @@ class LayerRoot:
         context: int | None = None,
         threads: int = 1,
         patience: float = PATIENCE,
-        holding: Collection[Peer] = (),
     ) -> None:
         """ValueError when the runs are not all layers in order; GraphError when the model cannot be computed. Takes a moment."""
         borders = [0, *(run.last for run in runs)]
         if [run.first for run in runs] != borders[:-1] or borders[-1] != file.header.layers or sorted(set(borders)) != borders:
             raise ValueError(f"these are not the layers 0 to {file.header.layers - 1} in order")
-        self.file, self.runs, self._threads, self._patience, self._holding = file, tuple(runs), threads, patience, holding
+        self.file, self.runs, self._threads, self._patience = file, tuple(runs), threads, patience
+        self._workers = Workers([run.worker for run in runs if run.worker], patience)
         self.context = context_of(file.header, context)
         self._graphs = [build_run(file.header, run.first, run.last, context=self.context) for run in runs]
         self._head = Head(file, threads)
         self._stages: list[_There | Here] = []
-        self._links: list[ToWorker] = []
+        self._links = self._workers.links
         self._waited = 0.0  # seconds for workers, ever
         self._tell: Tell = nobody
 
@@ -61,15 +61,10 @@ class LayerRoot:
 
     def open(self, call_off: CallOff, tell: Tell) -> None:
         self._call_off, self._tell = call_off, tell
-        workers = [run.worker for run in self.runs if run.worker]
-        for worker in workers:
-            prove(worker, self._patience)
-        with finishing(self._links):
-            for worker in workers:
-                self._call_off.check()
-                self._links.append(connect(worker, self._patience))
+        with self._workers.meeting(call_off):
             self._stages = list(self._configured())
             self._load()
+        tell(self._placed())
 
     def feed(self, tokens: Sequence[int], position: int, *, wants_logits: bool = True) -> Floats:
         began, waited = time.perf_counter(), self._waited
@@ -77,19 +72,17 @@ class LayerRoot:
             rows = self._through(tokens, position)
         except LostError as error:
             self.close()
-            raise blamed([run.worker for run in self.runs if run.worker], error) from error
+            raise self._workers.blamed(error) from error
         logits = self._head(rows[-1]) if wants_logits else rows[-1]
         waiting = self._waited - waited
-        self._tell(Pass(len(tokens), position, time.perf_counter() - began - waiting, waiting, traffic(self._links)))
+        self._tell(Pass(len(tokens), position, time.perf_counter() - began - waiting, waiting, self._workers.traffic()))
         return logits
 
     def cut(self) -> None:
-        for link in self._links:
-            link.cut()
+        self._workers.cut()
 
     def close(self) -> None:
-        while self._links:
-            self._links.pop().finish()
+        self._workers.finish()
         for stage in self._stages:
             stage.close()
         self._stages = []
@@ -97,22 +90,22 @@ class LayerRoot:
 
     def _configured(self) -> Iterator[_There | Here]:
         """All graphs before any weights: a worker that cannot take its run says so before it is sent gigabytes."""
-        links = iter(self._links)
+        links, question = iter(self._links), question_of(self.file) if self._links else None
         for run, (net, node) in zip(self.runs, self._graphs, strict=True):
-            if run.worker is None:
+            if run.worker is None or question is None:
                 yield Here(net, node, self._threads)
                 continue
             link = next(links)
             link.greet(wire.Hello(1, 0))
             link.ready()
-            link.net(net)
-            link.node(node)
-            yield _There(link, self.header.dim)
+            link.configure(net, node, question)
+            yield _There(link)
 
     def _load(self) -> None:
         """To each its next tensor in turn, so that nobody waits for long; and the end when it has all."""
-        sent = [[] if run.worker in self._holding else list(tensors_of(self.file, run.first, run.last)) for run in self.runs]
-        done, total = 0, sum(tensor.bytes for tensors in sent for tensor in tensors)
+        wanted = [list(tensors_of(self.file, run.first, run.last)) for run in self.runs]
+        sent = [[] if stage.holds else tensors for stage, tensors in zip(self._stages, wanted, strict=True)]
+        done, total = 0, sum(tensor.bytes for tensors in wanted for tensor in tensors)
         for turn in range(max(map(len, sent)) + 1):
             for stage, tensors in zip(self._stages, sent, strict=True):
                 self._call_off.check()
@@ -123,6 +116,16 @@ class LayerRoot:
                     self._tell(Loading(done, total))
                 elif turn == len(tensors):
                     stage.loaded()
+        self._workers.settle(done, total, self._call_off, self._tell)
+
+    def _placed(self) -> Placed:
+        each = kv_bytes(self.header, 1, self.context) // self.header.layers
+        found = []
+        for run, stage in zip(self.runs, self._stages, strict=True):
+            weights = sum(tensor.bytes for tensor in tensors_of(self.file, run.first, run.last))
+            worker = address(run.worker) if run.worker else ""
+            found.append(Node(worker, run.first, run.last, weights, each * (run.last - run.first), stage.holds))
+        return Placed(tuple(found))
 
     def _through(self, tokens: Sequence[int], position: int) -> Floats:
         """(tokens of the last batch, dim). At step t stage s has batch t - s."""
@@ -143,22 +146,28 @@ class LayerRoot:
                 rows[batch] = stage(rows[batch], position + batch * MOST_ROWS)
         began = time.perf_counter()
         exchange([each.outgoing for each, _ in there], [each.incoming for each, _ in there], self._patience)
-        self._waited += time.perf_counter() - began
+        waited = time.perf_counter() - began
+        self._waited += waited
         for run, batch in there:
+            run.link.waited += waited
             rows[batch] = run.result
 
 
 class _There:
     """A run of layers at a worker."""
 
-    def __init__(self, link: ToWorker, dim: int) -> None:
-        self._link, self._dim = link, dim
+    def __init__(self, link: ToWorker) -> None:
+        self.link = link
+
+    @property
+    def holds(self) -> bool:
+        return self.link.holds
 
     def load(self, weight: WeightMessage) -> None:
-        self._link.weight(weight)
+        self.link.weight(weight)
 
     def loaded(self) -> None:
-        self._link.no_more_weights()
+        self.link.end_weights()
 
     def close(self) -> None:
         """The session is ended by who began it."""
@@ -167,12 +176,14 @@ class _There:
         """What the system takes at once; the rest is `outgoing`."""
         self.result = np.empty_like(rows)
         data = memoryview(wire.encode_control(wire.Control(position, len(rows))) + rows.tobytes())
-        self.outgoing = (self._link, self._link.write_some(data))
-        self.incoming = (self._link, self.result.reshape(-1).view(np.uint8).data)
+        self.outgoing = (self.link, self.link.write_some(data))
+        self.incoming = (self.link, self.result.reshape(-1).view(np.uint8).data)
 
 
 class Here:
     """A run of layers in this process: (rows, dim) in, (rows, dim) out."""
+
+    holds = False
 
     def __init__(self, net: NetConfig, node: NodeConfig, threads: int) -> None:
         from synaptic.dllama.executor import Executor  # takes a moment

@@ -20,6 +20,7 @@ from synaptic.dllama.header import DllamaHeader, NotAModelError
 
 MOST_TENSORS = 200_000  # a mixture of 128 experts and 94 layers has 37 thousand
 BLOCKS = {"F32": (1, 4), "F16": (1, 2), "Q40": (32, 18), "Q80": (32, 34)}  # values, and the bytes that they take
+OF_EXPERTS = ("block_matmul_w1", "block_matmul_w2", "block_matmul_w3")
 _F32 = "F32"
 
 

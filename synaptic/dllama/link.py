@@ -7,6 +7,7 @@ Not thread-safe, but for `cut`.
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
 import time
@@ -18,11 +19,16 @@ from synaptic.dllama.wire import Reading, read
 T = TypeVar("T")
 AT_ONCE = 65536
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6, "TCP_USER_TIMEOUT": 90_000}  # seconds, but the last
+_ALONE = 2.0  # seconds for what is on its way when the leader has left
 _QUICK = {"TCP_NODELAY": 1, "TCP_QUICKACK": 1}
 
 
 class LostError(ConnectionError):
     """A peer is gone, or silent for too long. A sentence with its name."""
+
+
+class SilentError(LostError):
+    """It is silent for too long."""
 
 
 class Link:
@@ -33,6 +39,8 @@ class Link:
         self._socket = sock
         self._received = bytearray(received)
         self._waiting = select.poll()
+        self._leader: Link | None = None
+        self._alone_until = math.inf
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in (_KEEPALIVE | _QUICK).items():
@@ -40,6 +48,12 @@ class Link:
                 with contextlib.suppress(OSError):  # the peer is gone: the next read says so
                     sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
         self._waiting.register(sock, select.POLLIN)
+
+    def follow(self, leader: Link) -> None:
+        """Wait for a moment only, once that one has left. Linux; elsewhere it makes no difference."""
+        if hasattr(select, "POLLRDHUP"):
+            self._leader = leader
+            self._waiting.register(leader, select.POLLRDHUP)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -116,9 +130,15 @@ class Link:
         return count
 
     def _wait_readable(self, deadline: float, allowed: float) -> None:
-        remaining = deadline - time.monotonic()
-        if remaining <= 0 or not self._waiting.poll(remaining * 1000):
-            raise LostError(f"{self.name} sent nothing for {allowed:g} s")
+        remaining = min(deadline, self._alone_until) - time.monotonic()
+        heard = self._waiting.poll(remaining * 1000) if remaining > 0 else []
+        if any(descriptor == self.fileno() for descriptor, _ in heard):
+            return
+        if not heard or self._leader is None:
+            raise SilentError(f"{self.name} sent nothing for {allowed:g} s")
+        self._waiting.unregister(self._leader)
+        self._alone_until = time.monotonic() + _ALONE
+        self._wait_readable(deadline, allowed)
 
     def _lost(self, error: OSError) -> LostError:
         return LostError(f"{self.name} is gone: {(error.strerror or str(error)).lower()}")
@@ -156,4 +176,4 @@ def _wait(unsent: list[tuple[Link, memoryview]], unread: list[tuple[Link, memory
         waiting.register(link, wanted)
     if not waiting.poll(patience * 1000):
         names = ", ".join(sorted(link.name for link in events))
-        raise LostError(f"{names} neither took nor sent anything for {patience:g} s")
+        raise SilentError(f"{names} neither took nor sent anything for {patience:g} s")

@@ -7,12 +7,12 @@ The original's root sends all of them. One that sends only some must have the sa
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from synaptic.dllama import wire
 from synaptic.dllama.graph import GraphError, NetConfig, NodeConfig, Size3D, WeightMessage
-from synaptic.dllama.layout import Cut, Tensor, slice_of
+from synaptic.dllama.layout import OF_EXPERTS, Cut, Tensor, slice_of
 
 if TYPE_CHECKING:
     from synaptic.dllama.executor import Executor
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 20  # bytes of a weight that are handed on at once
 ROWS = 32  # of a matrix: the least that is handed on
-
-_OF_EXPERTS = ("block_matmul_w1", "block_matmul_w2", "block_matmul_w3")
 
 Place = tuple[str, int, int]  # an operation's name and index, and the first byte in its weight
 
@@ -42,7 +40,13 @@ class Loading:
         self._own = own
         self._sizes = {(op.name, op.index): op.weight for segment in reversed(node.segments) for op in reversed(segment.ops)}
         self._left: dict[Place, _Share] = dict(_shares(own, self._sizes, net, node)) if own else {}
-        self._differs = False
+        self.differs = False  # what was sent, from the file
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every weight of the graph is in the file."""
+        parts = (slice_of(share.tensor, share.node, share.nodes) for share in self._left.values())
+        return sum(part.bytes for part in parts if part) == sum(size.n_bytes for size in self._sizes.values())
 
     def receive(self, root: Link, patience: float) -> None:
         """Until the root has no more. LostError, WireError, GraphError."""
@@ -52,14 +56,14 @@ class Loading:
                 raise GraphError(f"{head.size} bytes at {head.offset} of {head.name!r} {head.index}, where they have no place")
             ours = self._ours(self._left.pop((head.name, head.index, head.offset), None))
             for offset, count in _pieces(head.size, size):
-                piece = memoryview(bytearray(count))
-                root.read_into(piece, patience)
-                self._executor.load(WeightMessage(head.name, head.index, head.offset + offset, piece))
-                self._differs |= ours is not None and ours[offset : offset + count] != piece
+                piece = bytearray(count)
+                root.read_into(memoryview(piece), patience)
+                self._executor.load(WeightMessage(head.name, head.index, head.offset + offset, memoryview(piece)))
+                self.differs |= ours is not None and piece != ours[offset : offset + count]  # as C compares: a view would go byte by byte
 
-    def complete(self) -> int:
-        """From the file, if there is one; the bytes that came from it. GraphError when it is not the root's model."""
-        if self._left and self._differs:
+    def complete(self, tell: Callable[[int], None]) -> int:
+        """From the file, if there is one; the bytes that came from it, now and then. GraphError when it is not the root's model."""
+        if self._left and self.differs:
             raise GraphError("weights that are missing and would come from a file that holds another model")
         loaded = 0
         for (name, index, at), share in self._left.items():
@@ -67,6 +71,7 @@ class Loading:
             assert ours is not None  # a share was made of it
             for offset, count in _pieces(len(ours), self._sizes[name, index]):
                 self._executor.load(WeightMessage(name, index, at + offset, ours[offset : offset + count]))
+                tell(loaded + offset)
             loaded += len(ours)
         return loaded
 
@@ -81,7 +86,7 @@ def _shares(own: ModelFile, sizes: dict[tuple[str, int], Size3D], net: NetConfig
         size = sizes.get((tensor.name, tensor.index))
         if size is None or size.type.name != tensor.kind:
             continue
-        experts = own.header.experts if tensor.name in _OF_EXPERTS and own.header.experts else 1
+        experts = own.header.experts if tensor.name in OF_EXPERTS and own.header.experts else 1
         for index, count in ((0, 1), (node.node_index, net.n_nodes)):
             if size.z == experts and _is_part(size, tensor, count) and (part := slice_of(tensor, index, count)):
                 yield (tensor.name, tensor.index, part.at), _Share(tensor, index, count)

@@ -9,23 +9,27 @@ through a few rooms in a circle, read ahead. A long prompt goes through each lay
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
-from synaptic.dllama.builder import RUN_X, STEP, build_head, build_steps
-from synaptic.dllama.graph import GraphError, NetConfig, NodeConfig, OpConfig
+from synaptic.dllama.builder import CHOSEN, RUN_X, build_head, build_steps
+from synaptic.dllama.experts import READERS, Experts
+from synaptic.dllama.graph import GraphError, MatmulConfig, NetConfig, NodeConfig, OpConfig
 from synaptic.dllama.header import DllamaHeader
 from synaptic.dllama.layers import Head, message, tensors_of
+from synaptic.dllama.layout import OF_EXPERTS
 from synaptic.dllama.model_file import Floats, ModelFile
 from synaptic.dllama.pressure import is_short
-from synaptic.dllama.reading import PIECE, PIECES, Reading, is_matrix
+from synaptic.dllama.reading import PIECE, PIECES, Reading, is_expert, takes_turns
 from synaptic.dllama.running import Cached, Loading, Pass, Tell, at_positions, chunks, context_of, embed, nobody, pipe
 from synaptic.dllama.shares import MOST_ROWS
 from synaptic.dllama.to_worker import CallOff
 
 _ROOMS = 2  # one is read into while the other is used
+_FEW = 3  # tokens whose experts are there at the same time, at least
 _AT_ONCE = 16 * MOST_ROWS  # tokens that go through a layer before the next one's turn
 _LAZY = ("att", "rope_cache")  # buffers that only take room in the graph: angles and scores are kept once
 _PACKED = 20 / 18  # a weight's room here and in the file
@@ -33,19 +37,39 @@ _PACKED = 20 / 18  # a weight's room here and in the file
 
 @dataclasses.dataclass(frozen=True)
 class Needs:
-    """Bytes. `always`: whatever is there all the time but layers: head, caches, rows, pieces on their way."""
+    """
+    Bytes. `always`: whatever is there all the time but layers: head, caches, rows, pieces on their way. `layer`: without
+    its experts, of which there are `experts` of `expert` bytes in each, and at least `few` must be there.
+    """
 
     layer: int
     layers: int
     always: int
+    expert: int = 0
+    experts: int = 0
+    few: int = 0
 
     @property
     def whole(self) -> int:
-        return self.always + self.layers * self.layer
+        return self.always + self.layers * (self.layer + self.experts * self.expert)
 
     @property
     def least(self) -> int:
-        return self.always + _ROOMS * self.layer
+        return self.always + _ROOMS * self.layer + self.few * self.expert
+
+    def pinned(self, memory: int) -> int:
+        """How many layers can stay. GraphError when not even the least fits."""
+        if memory < self.least:
+            raise GraphError(f"needs {self.least / 1e6:,.0f} MB even when read layer by layer, and is allowed {memory / 1e6:,.0f} MB")
+        fitting = (memory - self.always - self.few * self.expert) // self.layer
+        return self.layers if fitting >= self.layers else fitting - _ROOMS
+
+    def places(self, memory: int) -> int:
+        """How many experts can, beside those layers."""
+        if not self.expert:
+            return 0
+        layers = min(self.pinned(memory) + _ROOMS, self.layers)
+        return min((memory - self.always - layers * self.layer) // self.expert, self.layers * self.experts)
 
 
 def needs(header: DllamaHeader, context: int | None = None) -> Needs:
@@ -56,7 +80,10 @@ def needs(header: DllamaHeader, context: int | None = None) -> Needs:
     table = header.vocabulary * header.dim * (_PACKED * 18 / 32 if header.quantization == "Q40" else 4)
     way = PIECES * (PIECE + 32 * 4 * max(header.dim, header.hidden_dim)) + _AT_ONCE * header.dim * 8
     packed = _PACKED if header.quantization == "Q40" else 1
-    return Needs(int(header.bytes_per_layer * packed), header.layers, int(work + angles + table + way))
+    expert = header.bytes_per_expert
+    way += READERS * expert // len(OF_EXPERTS)
+    layer, few = header.bytes_per_layer - header.experts * expert, min(header.experts, _FEW * header.active_experts)
+    return Needs(int(layer * packed), header.layers, int(work + angles + table + way), int(expert * packed), header.experts, few)
 
 
 class LayerCache:
@@ -74,15 +101,16 @@ class LayerCache:
         self.file = file
         self.context = context_of(file.header, context)
         needed = needs(file.header, context)
-        if memory < needed.least:
-            raise GraphError(f"needs {needed.least / 1e6:,.0f} MB even when read layer by layer, and is allowed {memory / 1e6:,.0f} MB")
-        fitting = (memory - needed.always) // needed.layer
-        self.pinned = self._fixed = file.header.layers if fitting >= file.header.layers else fitting - _ROOMS
+        self.pinned = self._fixed = needed.pinned(memory)
+        self._few, places = needed.few, needed.places(memory)
         self._is_short = is_short
         self._reading: Reading | None = None
         self._tell: Tell = nobody
         self._head = Head(file, threads)
-        self._executor = Executor(*build_steps(file.header, context=self.context), threads, place=self._place)
+        net, node = build_steps(file.header, context=self.context, room=places)
+        self._step = len(node.segments) // file.header.layers
+        self._executor = Executor(net, node, threads, place=self._place)
+        self._experts = Experts(file, self._executor, places) if places else None
 
     @property
     def header(self) -> DllamaHeader:
@@ -91,7 +119,8 @@ class LayerCache:
     def open(self, call_off: CallOff, tell: Tell) -> None:
         self._call_off, self._tell = call_off, tell
         every = tensors_of(self.file, 0, self.header.layers)
-        kept = [tensor for tensor in every if tensor.index < self.pinned or not is_matrix(tensor)]
+        here = [tensor for tensor in every if not is_expert(self.file, tensor)]
+        kept = [tensor for tensor in here if tensor.index < self.pinned or not takes_turns(self.file, tensor)]
         done, total = 0, sum(tensor.bytes for tensor in kept)
         for tensor in kept:
             call_off.check()
@@ -114,11 +143,16 @@ class LayerCache:
 
     def close(self) -> None:
         self._close_reading()
+        if self._experts:
+            self._experts.close()
+            self._experts = None
         self._executor.close()
         self._head.close()
 
     def _place(self, op: OpConfig) -> Hashable:
-        """Layers that take turns in a room share its weights; the others have their own."""
+        """Layers that take turns in a room share its weights, and so do all that have experts; the others have their own."""
+        if isinstance(op.config, MatmulConfig) and op.config.n_experts:
+            return op.name
         return op.name, op.index if op.index < self._fixed else self._fixed + self._room(op.index) % _ROOMS
 
     def _room(self, layer: int) -> int:
@@ -129,7 +163,10 @@ class LayerCache:
         self._reading = Reading(self.file, layers, _ROOMS, self._room, self._executor.load)
 
     def _loosen(self) -> None:
-        """The last of the layers that stay goes, and the circle begins with it from now on."""
+        """Half of the experts' places go, or the last of the layers that stay, with which the circle begins from now on."""
+        if self._experts and self._experts.places > self._few:
+            self._experts.shrink(max(self._experts.places // 2, self._few))
+            return
         self._close_reading()
         self.pinned -= 1
         self._forget(self.pinned)
@@ -137,7 +174,7 @@ class LayerCache:
 
     def _forget(self, layer: int) -> None:
         for tensor in tensors_of(self.file, layer, layer + 1):
-            if is_matrix(tensor):
+            if takes_turns(self.file, tensor):
                 self._executor.forget(tensor.name, tensor.index)
 
     def _close_reading(self) -> None:
@@ -146,10 +183,10 @@ class LayerCache:
             self._reading = None
 
     def _pass(self, tokens: Sequence[int], position: int) -> Floats:
-        if self.pinned and self._is_short():
+        if (self.pinned or (self._experts and self._experts.places > self._few)) and self._is_short():
             self._loosen()
         assert self._reading is not None
-        began, waiting, before = time.perf_counter(), 0.0, (self._reading.read, self._reading.seconds)
+        began, waiting, before = time.perf_counter(), 0.0, self._so_far()
         rows = embed(self.file, tokens)
         for layer in range(self.header.layers):
             if layer >= self.pinned:
@@ -161,10 +198,20 @@ class LayerCache:
                 self._forget(layer)
             if layer >= self.pinned:
                 self._reading.done_with(layer)
+        read, seconds, experts, hits, fetching = (now - then for now, then in zip(self._so_far(), before, strict=True))
+        waiting += fetching
         self._tell(Pass(len(tokens), position, time.perf_counter() - began - waiting, waiting))
-        self._tell(Cached(self.header.layers, self.pinned, self._reading.read - before[0], self._reading.seconds - before[1]))
+        self._tell(Cached(self.header.layers, self.pinned, int(read), seconds, int(experts), int(hits)))
         last: Floats = rows[-1]
         return last
+
+    def _so_far(self) -> tuple[float, ...]:
+        """Bytes read, seconds of it, experts that were needed and were there, seconds that they were waited for."""
+        assert self._reading is not None
+        if not self._experts:
+            return self._reading.read, self._reading.seconds, 0, 0, 0.0
+        e, reading = self._experts, self._reading
+        return reading.read + e.read, reading.seconds + e.seconds, e.asked, e.hits, e.seconds
 
     def _begin(self, layer: int) -> None:
         """Wait until it is there. When the pass is called off, the circle begins anew for the next."""
@@ -179,13 +226,23 @@ class LayerCache:
 
     def _through(self, layer: int, rows: Floats, position: int) -> None:
         """(tokens, dim), in place."""
-        for first in range(0, len(rows), MOST_ROWS):
-            some = rows[first : first + MOST_ROWS]
+        for first, count in self._batches(len(rows)):
+            some = rows[first : first + count]
             pipe(self._executor, RUN_X)[: len(some)] = some
             at_positions(self._executor, position + first, len(some))
-            for segment in range(STEP * layer, STEP * (layer + 1)):
-                self._executor.run(segment, len(some), position + first)
-            some[:] = pipe(self._executor, RUN_X)[: len(some)]
+            for segment in range(self._step):
+                if self._experts and segment == CHOSEN:
+                    self._experts.ensure(layer, count)
+                self._executor.run(self._step * layer + segment, count, position + first)
+            some[:] = pipe(self._executor, RUN_X)[:count]
+
+    def _batches(self, count: int) -> list[tuple[int, int]]:
+        """First rows and how many: as many as there are places for their experts, and never a single one of several."""
+        if not self._experts or self._experts.places >= self.header.experts:
+            return [(first, min(MOST_ROWS, count - first)) for first in range(0, count, MOST_ROWS)]
+        n = -(-count // min(MOST_ROWS, self._experts.places // self.header.active_experts))
+        borders = [count * each // n for each in range(n + 1)]
+        return [(first, last - first) for first, last in itertools.pairwise(borders)]
 
 
 def _working(net: NetConfig, node: NodeConfig) -> int:

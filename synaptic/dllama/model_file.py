@@ -43,6 +43,13 @@ class ModelFile:
         """KeyError when it has none of that name."""
         return self._named[name, index, expert]
 
+    @property
+    def head(self) -> bytes:
+        return self.bytes_at(0, self.header.header_bytes)
+
+    def bytes_at(self, start: int, count: int) -> bytes:
+        return self._bytes[start : start + count].tobytes()
+
     def raw(self, tensor: Tensor) -> Bytes:
         """(rows, bytes of a row), read-only."""
         return self._bytes[tensor.offset : tensor.offset + tensor.bytes].reshape(tensor.rows, tensor.row_bytes)
@@ -61,13 +68,10 @@ class ModelFile:
         """A copy as floats, (rows, columns)."""
         return floats(self.raw(tensor), tensor.kind)
 
-    def will_need(self, tensor: Tensor) -> None:
-        """Have the system begin to read it."""
-        self._advise(tensor, mmap.MADV_WILLNEED)
-
     def not_needed(self, tensor: Tensor) -> None:
         """Have the system forget this process's pages of it."""
-        self._advise(tensor, mmap.MADV_DONTNEED)
+        start = tensor.offset // mmap.PAGESIZE * mmap.PAGESIZE
+        self._map.madvise(mmap.MADV_DONTNEED, start, tensor.offset + tensor.bytes - start)
 
     def close(self) -> None:
         """What was taken from it stays usable; the map goes with the last of it."""
@@ -76,10 +80,6 @@ class ModelFile:
     def _view(self, part: Slice) -> Bytes:
         first = self._bytes[part.start : part.start + (part.runs - 1) * part.stride + part.run]
         return np.lib.stride_tricks.as_strided(first, (part.runs, part.run), (part.stride, 1), writeable=False)
-
-    def _advise(self, tensor: Tensor, advice: int) -> None:
-        start = tensor.offset // mmap.PAGESIZE * mmap.PAGESIZE
-        self._map.madvise(advice, start, tensor.offset + tensor.bytes - start)
 
 
 def floats(raw: Bytes, kind: str) -> Floats:

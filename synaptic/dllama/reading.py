@@ -15,9 +15,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from synaptic.dllama.graph import WeightMessage
-from synaptic.dllama.layout import Tensor, slice_of
+from synaptic.dllama.layout import OF_EXPERTS, Tensor, slice_of
 from synaptic.dllama.model_file import ModelFile
 
 PIECE = 2 << 20  # bytes, about: whole groups of rows
@@ -124,13 +125,9 @@ class Reading:
             yield tensor, whole.at + skipped, whole.start + skipped, rows * tensor.row_bytes, number == len(found)
 
     def _fill(self, descriptor: int, start: int, view: memoryview) -> None:
-        began, size = time.perf_counter(), len(view)
-        while view:
-            count = os.preadv(descriptor, [view], start)
-            if not count:
-                raise OSError(f"{self._file.path} became shorter")
-            start, view = start + count, view[count:]
-        self.read += size
+        began = time.perf_counter()
+        fill(descriptor, self._file.path, start, view)
+        self.read += len(view)
         self.seconds += time.perf_counter() - began
 
     def _packer(self) -> None:
@@ -146,14 +143,28 @@ class Reading:
             self._ready.put(error)
 
 
-def is_matrix(tensor: Tensor) -> bool:
-    return tensor.rows > 1
+def fill(descriptor: int, path: Path, start: int, view: memoryview) -> None:
+    """With the file's bytes from `start` on. OSError."""
+    while view:
+        count = os.preadv(descriptor, [view], start)
+        if not count:
+            raise OSError(f"{path} became shorter")
+        start, view = start + count, view[count:]
+
+
+def is_expert(file: ModelFile, tensor: Tensor) -> bool:
+    return file.header.experts > 0 and tensor.name in OF_EXPERTS
+
+
+def takes_turns(file: ModelFile, tensor: Tensor) -> bool:
+    """Norms are small and stay; experts are read when they are chosen."""
+    return tensor.rows > 1 and not is_expert(file, tensor)
 
 
 def _matrices(file: ModelFile, layers: Sequence[int]) -> list[Tensor]:
-    """Of these layers, in the order of the file; norms are small and stay."""
+    """Of these layers, in the order of the file."""
     wanted = frozenset(layers)
-    return [tensor for tensor in file.tensors[1:-2] if tensor.index in wanted and is_matrix(tensor)]
+    return [tensor for tensor in file.tensors[1:-2] if tensor.index in wanted and takes_turns(file, tensor)]
 
 
 def _groups(tensor: Tensor) -> Iterator[tuple[int, int]]:

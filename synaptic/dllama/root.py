@@ -1,15 +1,10 @@
-"""
-A root whose workers each hold a share of every layer, as distributed-llama's own: 2, 4, 8 … nodes with this one.
-
-All workers are proved free before the first of them is greeted, for a worker whose session never gets going ends; and
-every session is ended politely, whatever happens.
-"""
+"""A root whose workers each hold a share of every layer, as distributed-llama's own: 2, 4, 8 … nodes with this one."""
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,19 +12,20 @@ from synaptic.dllama import wire
 from synaptic.dllama.builder import LOGITS, X, build
 from synaptic.dllama.graph import Segment, WeightMessage
 from synaptic.dllama.header import DllamaHeader
+from synaptic.dllama.holding import question_of
+from synaptic.dllama.layout import kv_bytes, weight_bytes
 from synaptic.dllama.link import LostError, exchange
 from synaptic.dllama.model_file import Floats, ModelFile
-from synaptic.dllama.running import Loading, Pass, Tell, Traffic, at_positions, chunks, context_of, embed, nobody, pipe
+from synaptic.dllama.running import Loading, Node, Pass, Placed, Tell, at_positions, chunks, context_of, embed, nobody, pipe
 from synaptic.dllama.shares import MOST_ROWS
 from synaptic.dllama.syncs import Exchange, Others, exchanges
-from synaptic.dllama.to_worker import PATIENCE, CallOff, LostWorkerError, ToWorker, address, connect, prove
+from synaptic.dllama.to_worker import PATIENCE, CallOff
 from synaptic.dllama.wire import Peer
-
-_PROBING = 5.0  # seconds for a worker to say that it lives
+from synaptic.dllama.workers import Workers
 
 
 class TensorRoot:
-    """`holding`: workers that have the model file themselves, and are sent no weights. `patience`: seconds without a byte."""
+    """`patience`: seconds without a byte."""
 
     def __init__(
         self,
@@ -38,15 +34,15 @@ class TensorRoot:
         context: int | None = None,
         threads: int = 1,
         patience: float = PATIENCE,
-        holding: Collection[Peer] = (),
     ) -> None:
         """GraphError when the model cannot be shared among so many. Takes a moment."""
         from synaptic.dllama.executor import Executor
 
-        self.file, self.workers, self._patience, self._holding = file, tuple(workers), patience, holding
+        self.file, self.workers, self._patience = file, tuple(workers), patience
+        self._workers = Workers(workers, patience)
         self.context = context_of(file.header, context)
         self._net, self._nodes = build(file.header, len(workers) + 1, context=self.context)
-        self._links: list[ToWorker] = []
+        self._links = self._workers.links
         self._executor = Executor(self._net, self._nodes[0], threads)
         self._tell: Tell = nobody
 
@@ -56,12 +52,11 @@ class TensorRoot:
 
     def open(self, call_off: CallOff, tell: Tell) -> None:
         self._call_off, self._tell = call_off, tell
-        for worker in self.workers:
-            prove(worker, self._patience)
-        with finishing(self._links):
+        with self._workers.meeting(call_off):
             self._meet()
             self._load()
         self._syncs = self._exchanges()
+        tell(self._placed())
 
     def feed(self, tokens: Sequence[int], position: int, *, wants_logits: bool = True) -> Floats:
         """All nodes compute the logits of every token, wanted or not: so it is with the real root."""
@@ -73,39 +68,37 @@ class TensorRoot:
                 position, count = position + len(some), len(some)
         except LostError as error:
             self.close()
-            raise blamed(self.workers, error) from error
+            raise self._workers.blamed(error) from error
         logits: Floats = pipe(self._executor, LOGITS)[count - 1]
         return logits
 
     def cut(self) -> None:
-        for link in self._links:
-            link.cut()
+        self._workers.cut()
 
     def close(self) -> None:
-        while self._links:
-            self._links.pop().finish()
+        self._workers.finish()
         self._executor.close()
 
     def _meet(self) -> None:
-        for worker in self.workers:
-            self._call_off.check()
-            self._links.append(connect(worker, self._patience))
         for index, link in enumerate(self._links):
             others = self.workers[:index] + self.workers[index + 1 :]
             link.greet(wire.Hello(len(self.workers), index, others))
         for link in self._links:
             link.ready()
+        question = question_of(self.file)
         for link, node in zip(self._links, self._nodes[1:], strict=True):
-            link.net(self._net)
-            link.node(node)
+            link.configure(self._net, node, question)
 
     def _load(self) -> None:
-        """In the order of the file, which is read once; its pages are let go."""
+        """In the order of the file, which is read once; its pages are let go. Who holds the model reads it meanwhile."""
         done, total = 0, sum(tensor.bytes for tensor in self.file.tensors[1:])
+        fed = [link for link in self._links if not link.holds]
+        for holder in (link for link in self._links if link.holds):
+            holder.end_weights()
         for tensor in self.file.tensors[1:]:
             self._call_off.check()
             for node, link in enumerate((None, *self._links)):
-                if link and link.worker in self._holding:
+                if link and link.holds:
                     continue
                 offset, data = self.file.message(tensor, node, self._net.n_nodes) or (0, b"")
                 (link.weight if link else self._executor.load)(WeightMessage(tensor.name, tensor.index, offset, data))
@@ -113,8 +106,16 @@ class TensorRoot:
             self.file.not_needed(tensor)
             done += tensor.bytes
             self._tell(Loading(done, total))
-        for link in self._links:
-            link.no_more_weights()
+        for each in fed:
+            each.end_weights()
+        self._workers.settle(done, total, self._call_off, self._tell)
+
+    def _placed(self) -> Placed:
+        count, cache = self._net.n_nodes, kv_bytes(self.header, self._net.n_nodes, self.context)
+        sizes = [weight_bytes(self.header, node, count) for node in range(count)]
+        here, *there = [Node("", 0, self.header.layers, size, cache) for size in sizes]
+        told = [dataclasses.replace(node, worker=link.name, holds=link.holds) for node, link in zip(there, self._links, strict=True)]
+        return Placed((here, *told))
 
     def _exchanges(self) -> list[list[Exchange]]:
         rows = [each.view(np.uint8).reshape(self._net.n_batches, -1) for each in self._executor.pipes]
@@ -139,38 +140,6 @@ class TensorRoot:
             for step in steps:
                 step(count)
             waiting += time.perf_counter() - before
-        self._tell(Pass(count, position, time.perf_counter() - began - waiting, waiting, traffic(self._links)))
-
-
-@contextlib.contextmanager
-def finishing(links: list[ToWorker]) -> Iterator[None]:
-    """Should it not come to a session with all of them, end those there are, each as far as it is."""
-    try:
-        yield
-    except BaseException:
-        for link in links:
-            link.finish()
-        links.clear()
-        raise
-
-
-def traffic(links: Sequence[ToWorker]) -> tuple[Traffic, ...]:
-    return tuple(Traffic(link.name, link.sent, link.received) for link in links)
-
-
-def blamed(workers: Sequence[Peer], error: LostError) -> LostError:
-    """
-    Workers that miss one of theirs close their connections too, so who was noticed first may be alive: ask them.
-
-    Only when the sessions are over.
-    """
-    for worker in workers:
-        try:
-            prove(worker, _PROBING)
-        except LostWorkerError as found:
-            why = error.why if isinstance(error, LostWorkerError) and error.worker == worker else f"was lost: it {found.why}"
-            return LostWorkerError(worker, why)
-    if isinstance(error, LostWorkerError):
-        return error
-    named = [worker for worker in workers if address(worker) in str(error)] or list(workers)
-    return LostWorkerError(named[0], str(error).removeprefix(address(named[0])).strip())
+        for link in self._links:
+            link.waited += waiting
+        self._tell(Pass(count, position, time.perf_counter() - began - waiting, waiting, self._workers.traffic()))

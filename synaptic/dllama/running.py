@@ -25,17 +25,40 @@ class Loading:
 
 
 @dataclasses.dataclass(frozen=True)
+class Node:
+    """The layers `first` up to `last`, without it, or a share of them; `worker` "": here. Bytes. `holds`: it was sent no weights."""
+
+    worker: str
+    first: int
+    last: int
+    weights: int
+    cache: int
+    holds: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed:
+    """Where the model is now; told when everything is there."""
+
+    nodes: tuple[Node, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Traffic:
-    """Bytes since the session began."""
+    """Since the session began: bytes, and seconds in which this worker was waited for, alone or together with others."""
 
     worker: str
     sent: int
     received: int
+    waited: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Pass:
-    """Of some tokens through the model. Seconds; `waiting` for other nodes, or for the disk."""
+    """
+    Of some tokens through the model: one, or up to 32 of a prompt, or all of it. Seconds; `waiting` for other nodes, or
+    for the disk.
+    """
 
     tokens: int
     position: int
@@ -55,15 +78,20 @@ class Lost:
 
 @dataclasses.dataclass(frozen=True)
 class Cached:
-    """Of a model that is bigger than its memory, after a pass: how it was read. `hits`: layers that were there. Bytes, seconds."""
+    """
+    Of a model that is bigger than its memory, after a pass: how it was read. `hits`: layers that were there; of a
+    mixture, without its experts, of which so many were needed and so many there. Bytes, seconds.
+    """
 
     layers: int
     hits: int
     read: int
     reading: float
+    experts: int = 0
+    expert_hits: int = 0
 
 
-Fact = Loading | Pass | Lost | Cached
+Fact = Loading | Placed | Pass | Lost | Cached
 Tell = Callable[[Fact], None]
 
 

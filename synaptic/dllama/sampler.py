@@ -26,9 +26,6 @@ class Sampler:
         self.top_p = _F32(top_p)
         self._state = seed & _MASK
 
-    def reseed(self, seed: int) -> None:
-        self._state = seed & _MASK
-
     def sample(self, logits: Floats) -> int:
         """`logits`: of one position, as many as the tokenizer has tokens; they are left as they are."""
         if self.temperature == 0:

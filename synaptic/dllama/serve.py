@@ -12,20 +12,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import socket
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from synaptic.dllama import syncs, wire
+from synaptic.dllama import granting, holding, syncs, wire
 from synaptic.dllama.graph import POSITIONS, FloatType, GraphError, NetConfig, NodeConfig
 from synaptic.dllama.link import Link, LostError
 from synaptic.dllama.loading import Loading
-from synaptic.dllama.session import ACK
+from synaptic.dllama.session import ACK, HELD
 
 if TYPE_CHECKING:
     from synaptic.dllama.executor import Executor
     from synaptic.dllama.model_file import ModelFile
 
 _REPACKED = 20 / 18  # a scale takes four bytes instead of two
+_EACH = 1.0  # seconds between two words to a root that waits while we read our file
 _SETTLING = 10.0  # seconds to reach another worker
 
 
@@ -54,21 +56,40 @@ def serve(opened: list[Link], hello: wire.Hello, mesh: Mesh, terms: Terms, tell:
     root.read(wire.ack(), terms.patience)  # it has met all workers
     for peer in hello.peers[hello.index :]:  # workers connect to those that come after them
         opened.append(_dial(peer))
+        opened[-1].follow(root)
     root.read(wire.ack(), terms.patience)
     net = root.read(wire.net_config(), terms.patience)
-    root.write(ACK, terms.patience)
+    root.write(granting.granted(terms.memory) if granting.is_asked(net) else ACK, terms.patience)
     root.read(wire.ack(), terms.patience)
     node = root.read(wire.node_config(), terms.patience)
     with contextlib.closing(_executor(net, node, hello.n_workers, terms)) as executor:
-        root.write(ACK, terms.patience)
         tell(f"node {node.node_index} of {net.n_nodes}: {_megabytes(needed(net, node))} in use")
-        loading = Loading(net, node, executor, terms.own)
-        loading.receive(root, terms.patience)
-        from_file = loading.complete()
+        _load(root, Loading(net, node, executor, terms.own), holding.asked(net), terms, tell)
         _meet(opened, hello, mesh, terms)
         root.write(ACK, terms.patience)
-        tell("weights loaded" + (f", {_megabytes(from_file)} of them from our own file" if from_file else ""))
         _pass(net, node, executor, opened, terms)
+
+
+def _load(root: Link, loading: Loading, question: holding.Question | None, terms: Terms, tell: Callable[[str], None]) -> None:
+    holds = loading.is_whole and holding.is_had(question, terms.own)
+    root.write(HELD if holds else ACK, terms.patience)
+    loading.receive(root, terms.patience)
+    from_file = loading.complete(_Progress(root, terms.patience) if holds else lambda _: None)
+    tell("weights loaded" + (f", {_megabytes(from_file)} of them from our own file" if from_file else ""))
+    if loading.differs:
+        tell("the model that was sent is not the one of our own file")
+
+
+class _Progress:
+    """Tells a root that knows of it, which would give us up otherwise."""
+
+    def __init__(self, root: Link, patience: float) -> None:
+        self._root, self._patience, self._last = root, patience, time.monotonic()
+
+    def __call__(self, count: int) -> None:
+        if time.monotonic() - self._last >= _EACH:
+            self._root.write(holding.loaded(count), self._patience)
+            self._last = time.monotonic()
 
 
 def needed(net: NetConfig, node: NodeConfig) -> int:
@@ -101,7 +122,10 @@ def _meet(opened: list[Link], hello: wire.Hello, mesh: Mesh, terms: Terms) -> No
     """By now every other worker has met all of its own: who has connected and not said a word is one."""
     hosts = [peer.host for peer in hello.peers[: hello.index]]
     found = mesh.claim(hosts, terms.patience)
-    opened[1:1] = [Link(sock, f"the worker {host}") for host, sock in zip(hosts, found, strict=True)]
+    came = [Link(sock, f"the worker {host}") for host, sock in zip(hosts, found, strict=True)]
+    for link in came:
+        link.follow(opened[0])
+    opened[1:1] = came
 
 
 def _pass(net: NetConfig, node: NodeConfig, executor: Executor, links: Sequence[Link], terms: Terms) -> None:

@@ -17,6 +17,7 @@ import dataclasses
 import struct
 
 ACK = struct.pack("<I", 23571114)
+HELD, LOADED, ROOM = b"HELD", b"LOAD", b"ROOM"  # what ours says to ours: see holding and granting
 BUSY = b"busy: this dllama worker serves another root\n"  # what ours says in place of the first ACK; the original is silent
 
 _F32 = 0

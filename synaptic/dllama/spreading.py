@@ -27,7 +27,7 @@ class Spreading:
     """
     `layers`: how many each worker gets, by default in proportion to its measured speed, within `most`.
     `here`: layers before those that this machine computes itself. `memory`: bytes, for a machine alone; a model that
-    needs more is read from its file again and again. `holding`: workers that have the file, and are sent no weights.
+    needs more is read from its file again and again.
     """
 
     workers: tuple[Peer, ...] = ()
@@ -39,7 +39,6 @@ class Spreading:
     context: int | None = None
     threads: int = 1
     patience: float = PATIENCE
-    holding: frozenset[Peer] = frozenset()
 
     def __post_init__(self) -> None:
         if (self.split is Split.NONE) is bool(self.workers):
@@ -50,8 +49,7 @@ class Spreading:
         if self.split is Split.TENSOR:
             from synaptic.dllama.root import TensorRoot
 
-            terms = (self.context, self.threads, self.patience, self.holding)
-            return TensorRoot(file, self.workers, *terms)
+            return TensorRoot(file, self.workers, self.context, self.threads, self.patience)
         if self.split is Split.NONE and self.memory is not None:
             from synaptic.dllama.local import LayerCache, needs
 
@@ -76,7 +74,7 @@ class Spreading:
         alone = self.split is Split.NONE
         counts = [file.header.layers] if alone else [self.here, *self._counts(file.header.layers - self.here)]
         runs: Sequence[Run] = runs_of([None, *self.workers], counts)
-        return LayerRoot(file, runs, self.context, self.threads, self.patience, self.holding)
+        return LayerRoot(file, runs, self.context, self.threads, self.patience)
 
     def _counts(self, layers: int) -> Sequence[int]:
         if self.layers is not None:

@@ -17,10 +17,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from synaptic.dllama import wire
+from synaptic.dllama import granting, wire
 from synaptic.dllama.graph import FloatType, NetConfig, NodeConfig, Pipe, Size3D, WeightMessage
-from synaptic.dllama.link import Link, LostError
-from synaptic.dllama.session import ACK
+from synaptic.dllama.holding import Question, progress
+from synaptic.dllama.link import Link, LostError, SilentError
+from synaptic.dllama.session import ACK, HELD
 from synaptic.dllama.wire import Peer
 
 T = TypeVar("T")
@@ -33,11 +34,11 @@ EMPTY_NODE = NodeConfig(0, (), ())
 
 
 class LostWorkerError(LostError):
-    """`worker` did not do its part. Says why, in words that follow its address."""
+    """`worker` did not do its part. Says why, in words that follow its address. `is_silent`: it hangs, for all we know."""
 
-    def __init__(self, worker: Peer, why: str) -> None:
+    def __init__(self, worker: Peer, why: str, *, is_silent: bool = False) -> None:
         super().__init__(f"{address(worker)} {why}")
-        self.worker, self.why = worker, why
+        self.worker, self.why, self.is_silent = worker, why, is_silent
 
 
 class CalledOffError(Exception):
@@ -82,6 +83,8 @@ class ToWorker(Link):
         super().__init__(sock, address(worker))
         self.worker, self.patience, self.stage = worker, patience, Stage.CONNECTED
         self.sent = self.received = 0  # bytes
+        self.waited = 0.0  # seconds, as its root counts them
+        self.holds = False  # the model itself: it is sent no weights
         self._has_failed = False
 
     def greet(self, hello: wire.Hello) -> None:
@@ -95,8 +98,19 @@ class ToWorker(Link):
     def net(self, net: NetConfig) -> None:
         self._step(Stage.NET, ACK + wire.encode_net(net))
 
+    def net_and_room(self, net: NetConfig) -> int | None:
+        """Bytes that it grants a session; None: the original does not say."""
+        self.stage = Stage.NET
+        self.write(ACK + wire.encode_net(granting.asking(net)), self.patience)
+        return self._answer(granting.answer())
+
     def node(self, node: NodeConfig) -> None:
         self._step(Stage.NODE, ACK + wire.encode_node(node))
+
+    def configure(self, net: NetConfig, node: NodeConfig, question: Question) -> None:
+        """`holds` tells the answer."""
+        self.net(question.within(net))
+        self.holds = self._step(Stage.NODE, ACK + wire.encode_node(node), HELD)
 
     def weight(self, message: WeightMessage) -> None:
         self.write(wire.encode_weight_head(message), self.patience)
@@ -108,7 +122,17 @@ class ToWorker(Link):
         self.no_more_weights()
 
     def no_more_weights(self) -> None:
-        self._step(Stage.RUNNING, wire.NO_MORE_WEIGHTS)
+        self.end_weights()
+        while self.weights_read() is not None:
+            pass
+
+    def end_weights(self) -> None:
+        self.stage = Stage.RUNNING
+        self.write(wire.NO_MORE_WEIGHTS, self.patience)
+
+    def weights_read(self) -> int | None:
+        """Waits for the next word of one that holds the model: bytes that it has read. None: all are where they belong."""
+        return self._answer(progress())
 
     def park(self) -> None:
         """
@@ -137,7 +161,8 @@ class ToWorker(Link):
         self.patience = min(self.patience, _FAREWELL)
         if not self._has_failed:
             with contextlib.suppress(LostError, wire.WireError):
-                self.park()
+                if not self.holds:  # ours bears it, and would read its file first
+                    self.park()
                 self.stop()
         self._hang_up()
 
@@ -157,11 +182,14 @@ class ToWorker(Link):
     def read_into(self, view: memoryview, patience: float) -> None:
         self._naming(lambda: super(ToWorker, self).read_into(view, patience))
 
-    def _step(self, stage: Stage, request: bytes) -> None:
+    def _step(self, stage: Stage, request: bytes, instead: bytes = ACK) -> bool:
         self.stage = stage
         self.write(request, self.patience)
+        return self._answer(wire.ack(instead))
+
+    def _answer(self, reading: wire.Reading[T]) -> T:
         try:
-            self._naming(lambda: self.read(wire.ack(), self.patience))
+            return self._naming(lambda: self.read(reading, self.patience))
         except wire.WireError as error:
             self._has_failed = True
             said = str(error) if isinstance(error, wire.BusyError) else f"is no dllama worker: it {error}"
@@ -174,7 +202,8 @@ class ToWorker(Link):
             raise
         except LostError as error:
             self._has_failed = True
-            raise LostWorkerError(self.worker, str(error).removeprefix(self.name).strip()) from error
+            why, is_silent = str(error).removeprefix(self.name).strip(), isinstance(error, SilentError)
+            raise LostWorkerError(self.worker, why, is_silent=is_silent) from error
 
     def _hang_up(self) -> None:
         """Takes what still comes, for a worker that writes to a closed socket ends."""

@@ -18,7 +18,6 @@ import numpy.typing as npt
 from synaptic.dllama.quants import Q80, Bytes, Floats, dequantize_q80, quantize_q80
 
 T = TypeVar("T", np.float32, np.uint8)
-Doubles = npt.NDArray[np.float64]
 
 _0, _1 = np.float32(0), np.float32(1)
 _LOG2E = np.float32(1.44269504)

@@ -7,10 +7,11 @@ The smallest model of the same kind is run: whatever types its operations call k
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 
-from synaptic.dllama.graph import FloatType, NodeConfig, OpCode, OpConfig, RopeConfig, RopeType
+from synaptic.dllama.graph import FloatType, NodeConfig, OpCode, OpConfig, RopeConfig, RopeType, WeightMessage
 from synaptic.dllama.header import DllamaHeader
 
 
@@ -20,6 +21,7 @@ class Kind:
     quantization: str
 
 
+_USUAL = (Kind("llama", "Q40"), Kind("qwen3", "Q40"), Kind("qwen3moe", "Q40"), Kind("llama", "F32"))
 _warm: set[Kind] = set()
 _lock = threading.Lock()
 
@@ -32,6 +34,16 @@ def kind(node: NodeConfig) -> Kind | None:
     has_experts, has_halves = any(op.code is OpCode.MOE_GATE for op in ops), any(_is_halves(op) for op in ops)
     is_quantized = any(op.weight.type is FloatType.Q40 for op in ops)
     return Kind("qwen3moe" if has_experts else "qwen3" if has_halves else "llama", "Q40" if is_quantized or has_experts else "F32")
+
+
+def warm() -> None:
+    """Everything, before the first root needs it; the models that are asked for most come first."""
+    from synaptic.dllama.compute import compute
+
+    if compute().is_compiled:
+        for wanted in _USUAL:
+            if thread := warm_up(wanted):
+                thread.join()
 
 
 def _is_halves(op: OpConfig) -> bool:
@@ -54,9 +66,11 @@ def _run(wanted: Kind) -> None:
     from synaptic.dllama.executor import Executor
 
     net, (node,) = build(_smallest(wanted), 1, context=4)
-    tiny = Executor(net, node, warms=False)
-    for batch in (1, 2):
-        tiny.forward(batch, 0, lambda sync: None)
+    with contextlib.closing(Executor(net, node, warms=False)) as tiny:
+        for op in (op for segment in node.segments for op in segment.ops if op.weight.type is FloatType.Q40):
+            tiny.load(WeightMessage(op.name, op.index, 0, bytes(op.weight.n_bytes)))
+        for batch in (1, 2):
+            tiny.forward(batch, 0, lambda sync: None)
 
 
 def _smallest(wanted: Kind) -> DllamaHeader:

@@ -152,12 +152,13 @@ def encode_control(control: Control) -> bytes:
     return _CONTROL.pack(control.position, control.batch_size)
 
 
-def ack() -> Reading[None]:
-    """BusyError from one of our workers that is in use."""
+def ack(instead: bytes = ACK) -> Reading[bool]:
+    """Whether `instead` came in its place. BusyError from one of our workers that is in use."""
     if (received := (yield len(ACK))) == BUSY[: len(ACK)]:
         raise BusyError("serves another root")
-    if received != ACK:
+    if received not in (ACK, instead):
         raise WireError(f"sent {received.hex(' ')} where an acknowledgement belongs")
+    return received != ACK
 
 
 def hello(limits: Limits = LIMITS) -> Reading[Hello]:

@@ -99,8 +99,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     how = "" if importlib.util.find_spec("numba") else ", slowly: numba is missing"
     _tell(f"listening on {host}:{port}, {options.threads} threads, {options.memory / 1e9:.1f} GB of memory{how}")
     threading.Thread(target=_warm, daemon=True).start()
-    worker.run()
+    with _announced(options, host, port):
+        worker.run()
     return 0
+
+
+def _announced(options: argparse.Namespace, host: str, port: int) -> contextlib.AbstractContextManager[None]:
+    if not options.announce:
+        return contextlib.nullcontext()
+    from synaptic import __version__
+    from synaptic.dllama.announce import announced
+
+    model = {"model": options.model.name[:100]} if options.model else {}
+    told = {"ver": __version__, "thr": str(options.threads), "mem": str(options.memory >> 20)}  # MiB
+    return announced(host, port, told | model, _tell)
 
 
 def _own(path: Path | None) -> ModelFile | None:
@@ -128,7 +140,7 @@ def _listener(host: str, port: int) -> socket.socket:
 
 
 def _warm() -> None:
-    from synaptic.dllama.warm import warm  # takes a moment, and a root may come meanwhile
+    from synaptic.dllama.warming import warm  # takes a moment, and a root may come meanwhile
 
     warm()
 
@@ -146,6 +158,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", "--nthreads", type=_threads, default=_cores(), help="to compute with (default: %(default)s)")
     parser.add_argument("--memory", type=_bytes, default=_free_memory(), help="the most for one session, as 8GiB (default: what is free)")
     parser.add_argument("--model", type=Path, metavar="FILE.m", help="takes the weights from it that a root does not send")
+    parser.add_argument("--announce", action="store_true", help="tell the link of this worker by zeroconf; needs the zeroconf package")
     parser.add_argument("--idle", type=_seconds, default=86_400.0, help="seconds that a root may think between passes (default: a day)")
     parser.add_argument("--patience", type=_seconds, default=60.0, help="seconds to wait for bytes that are due (default: %(default)g)")
     return parser.parse_args(arguments)

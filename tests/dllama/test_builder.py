@@ -14,7 +14,7 @@ from dllama.cpp import DEMO, CppWorker, Proxy, cpp_root, cpp_workers  # noqa: F4
 from dllama.synthetic import KINDS, write_model
 
 from synaptic.dllama import wire
-from synaptic.dllama.builder import STEP, build, build_head, build_run, build_steps
+from synaptic.dllama.builder import build, build_head, build_run, build_steps
 from synaptic.dllama.executor import Executor
 from synaptic.dllama.graph import GraphError
 from synaptic.dllama.header import read_header
@@ -71,7 +71,7 @@ def test_runs_of_layers_can_be_computed(kind, tmp_path):
     net, node = build_run(header, 2, 5, context=64)
     assert {op.index for segment in node.segments for op in segment.ops if op.weight.length} == {2, 3, 4}
     steps = build_steps(header, context=64)
-    assert len(steps[1].segments) == STEP * header.layers
+    assert len(steps[1].segments) == 3 * header.layers
     for each in ((net, node), steps, build_head(header)):
         Executor(*each).close()
 

@@ -11,6 +11,8 @@ import pytest
 from dllama.answering import QUESTION, our_root, sampling
 from dllama.cpp import HOST, TOKENIZER, WITHIN, cpp_root, cpp_workers  # noqa: F401 - a fixture
 from dllama.synthetic import write_model
+from dllama.workers import HOST as OURS
+from dllama.workers import launched  # noqa: F401 - a fixture
 
 from synaptic.dllama.generate import Generator
 from synaptic.dllama.measure import measure
@@ -25,6 +27,12 @@ pytestmark = [pytest.mark.anyio, pytest.mark.live]
 @pytest.fixture
 def model(tmp_path):
     return write_model(tmp_path / "llama.m")
+
+
+@pytest.fixture
+def sixths(tmp_path):
+    """For two nodes as well as for three."""
+    return write_model(tmp_path / "sixths.m", dim=192, hidden=384, heads=6, kv_heads=6)
 
 
 def absent() -> Peer:
@@ -119,6 +127,42 @@ async def test_one_that_hangs_is_noticed_and_named(model, cpp_workers):  # noqa:
     assert await survivors(workers[1:]) == workers[1:]
 
 
+@pytest.mark.parametrize("place", [0, 1])
+async def test_one_that_hangs_among_shares_is_named_though_another_waits_for_it(place, sixths, cpp_workers):  # noqa: F811
+    """The other is not free before the one that hangs ends or goes on: so it is with the original."""
+    workers, facts = cpp_workers(2), []
+    peers = tuple(each.peer for each in workers)
+    generator = Generator(sixths, TOKENIZER, Spreading(peers, Split.TENSOR, patience=2), tell=facts.append)
+
+    async def listen():
+        async for _ in generator.generate(QUESTION, sampling(QUESTION, 200)):
+            workers[place].process.send_signal(signal.SIGSTOP)
+
+    async with contextlib.aclosing(generator), asyncio.timeout(WITHIN):
+        with pytest.raises(LostWorkerError, match=f"before that, {address(peers[place])} sent nothing for 2 s"):
+            await listen()
+    assert [fact.worker for fact in facts if isinstance(fact, Lost)] == [address(peers[place])]
+    workers[place].process.kill()
+    workers[1 - place].wait_until_free()
+
+
+@pytest.mark.parametrize("place", [0, 1])
+async def test_ours_waits_no_longer_for_one_that_hangs_than_its_root(place, sixths, launched):  # noqa: F811
+    """So the answer goes on over those that are left."""
+    workers, facts, pieces = [launched() for _ in range(2)], [], []
+    peers = tuple(Peer(OURS, each.port) for each in workers)
+    generator = Generator(sixths, TOKENIZER, Spreading(peers, Split.TENSOR, patience=3), tell=facts.append)
+    async with contextlib.aclosing(generator), asyncio.timeout(WITHIN):
+        async for piece in generator.generate(QUESTION, sampling(QUESTION, 40)):
+            pieces.append(piece)
+            if len(pieces) == 3:
+                workers[place].process.send_signal(signal.SIGSTOP)
+    workers[place].process.kill()
+    (lost,) = [fact for fact in facts if isinstance(fact, Lost)]
+    assert (lost.worker, lost.others) == (address(peers[place]), (address(peers[1 - place]),))
+    assert pieces[-1].finish == "length"
+
+
 async def test_whoever_stops_listening_leaves_the_workers_free(model, cpp_workers):  # noqa: F811
     workers = cpp_workers(2)
     peers = tuple(each.peer for each in workers)
@@ -151,17 +195,30 @@ async def test_a_session_that_is_given_up_at_any_step_leaves_its_worker_free(ste
     assert await survivors([worker]) == [worker]
 
 
-async def test_a_parked_worker_is_out_of_reach_and_comes_back(cpp_workers):  # noqa: F811
-    (worker,) = cpp_workers(1)
-    link = connect(worker.peer)
-    link.park()
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((worker.peer.host, worker.peer.port), timeout=WITHIN)
-    link.finish()
-    assert await survivors([worker]) == [worker]
+def scan(peer):
+    """A bare connection, which ends a free one of the original's."""
+    with contextlib.suppress(ConnectionRefusedError):
+        socket.create_connection((peer.host, peer.port), timeout=WITHIN).close()
 
 
-async def test_a_worker_is_measured_and_free_again(cpp_workers):  # noqa: F811
+async def test_a_parked_worker_is_out_of_a_scanners_reach_and_comes_back(cpp_workers):  # noqa: F811
+    parked, free = cpp_workers(2)
+    for _ in range(3):
+        link = connect(parked.peer)
+        link.park()
+        for _ in range(10):
+            scan(parked.peer)
+        link.finish()
+        assert await survivors([parked]) == [parked]
+    scan(free.peer)
+    assert free.process.wait(WITHIN) == 1
+
+
+async def test_a_worker_is_measured_again_and_again_and_free_afterwards(cpp_workers, launched):  # noqa: F811
     (worker,) = cpp_workers(1)
-    assert (await asyncio.to_thread(measure, worker.peer)).macs > 1e8
+    for peer in (worker.peer, Peer(OURS, launched().port)) * 3:
+        speed = await asyncio.to_thread(measure, peer)
+        assert speed.macs > 1e8
+        assert speed.batch_macs > 1e8
+        assert 0 < speed.round_trip < 1
     assert await survivors([worker]) == [worker]

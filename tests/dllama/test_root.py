@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from dllama.answering import our_root
 from dllama.cpp import DEMO
-from dllama.workers import HOST, launched  # noqa: F401 - a fixture
+from dllama.workers import HOST, WITHIN, launched  # noqa: F401 - a fixture
 
 from synaptic.dllama.measure import measure
 from synaptic.dllama.running import Loading, Pass
 from synaptic.dllama.spreading import Split, Spreading
-from synaptic.dllama.to_worker import LostWorkerError, prove
+from synaptic.dllama.to_worker import LostWorkerError, connect, prove
 from synaptic.dllama.wire import Peer
 
 pytestmark = pytest.mark.anyio
@@ -53,18 +53,17 @@ async def test_layers_say_what_the_real_one_said_alone(layers, peers):
     assert last.computing > 0 < last.waiting
 
 
-async def test_workers_that_have_the_model_are_sent_no_weights(launched):  # noqa: F811
-    peers = (Peer(HOST, launched("--model", str(MODEL)).port),)
-    for split in (Split.TENSOR, Split.LAYERS):
-        facts = []
-        spreading = Spreading(peers, split, holding=frozenset(peers))
-        assert await our_root(MODEL, spreading, PROMPT, STEPS, tell=facts.append) == SAID
-        last = [fact for fact in facts if isinstance(fact, Pass)][-1]
-        assert last.traffic[0].sent < 400_000 < MODEL.stat().st_size / 4
-
-
-def test_our_worker_is_measured_too(peers):
-    assert measure(peers[0]).macs > 1e7
+def test_our_worker_is_measured_and_parked(peers):
+    for _ in range(3):
+        assert measure(peers[0]).macs > 1e7
+        link = connect(peers[0])
+        link.park()
+        for _ in range(10):
+            socket.create_connection((peers[0].host, peers[0].port), timeout=WITHIN).close()
+        with pytest.raises(LostWorkerError, match="serves another root"):
+            prove(peers[0])
+        link.finish()
+        prove(peers[0])
 
 
 class Odd:

@@ -52,7 +52,7 @@ def test_the_same_seed_again_and_negative_ones() -> None:
     logits = np.random.default_rng(1).normal(size=64).astype(np.float32)
     sampler = Sampler(1.0, 0.95, -5)
     first = [sampler.sample(logits) for _ in range(30)]
-    sampler.reseed(2**64 - 5)
+    sampler = Sampler(1.0, 0.95, 2**64 - 5)
     assert [sampler.sample(logits) for _ in range(30)] == first
     assert len(set(first)) > 5
 

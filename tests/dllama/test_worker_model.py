@@ -90,6 +90,7 @@ def test_another_model_is_not_mixed_in(launched, tmp_path):  # noqa: F811
         send(root, other)
         assert exactly(root, 4) == ACK
     worker.says("weights loaded")
+    worker.says("the model that was sent is not the one of our own file")
 
 
 def test_a_graph_that_is_not_the_models_takes_nothing_from_it(launched, tmp_path):  # noqa: F811

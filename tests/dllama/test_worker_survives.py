@@ -115,7 +115,7 @@ def test_sessions_with_other_bytes_here_and_there(launched):  # noqa: F811
         with worker.connect() as sock, contextlib.suppress(OSError):
             sock.sendall(changed[:8])
             if changed[:8] == HELLO:
-                assert exactly(sock, 4) == ACK
+                assert exactly(sock, 4) in (ACK, b"busy")  # busy: the session before has not been found broken yet
             sock.sendall(changed[8:])
     worker.serves()
 
