@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from synaptic.endpoint import Endpoint
 from synaptic.results import Json
-from synaptic.settings_keys import backend, entries
+from synaptic.settings.keys import backend, entries
 from synaptic.terminal import one_line
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")

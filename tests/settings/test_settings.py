@@ -10,9 +10,10 @@ import pytest
 
 from synaptic.endpoint import Endpoint
 from synaptic.errors import UsageError
-from synaptic.settings import Layer, Settings, Values
-from synaptic.settings_keys import KINDS
-from synaptic.settings_nodes import NodeEntry
+from synaptic.settings import Settings
+from synaptic.settings.keys import KINDS
+from synaptic.settings.nodes import NodeEntry
+from synaptic.settings.values import Layer, Values
 
 A, B, C = Endpoint("a", 1), Endpoint("b", 50052), Endpoint("c", 3)
 

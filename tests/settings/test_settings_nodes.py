@@ -9,7 +9,7 @@ import pytest
 
 from synaptic.errors import UsageError
 from synaptic.settings import Settings
-from synaptic.settings_nodes import NodeEntry, add, nodes_in, remove
+from synaptic.settings.nodes import NodeEntry, add, nodes_in, remove
 
 A, B = "http://10.0.0.5:11434", "http://10.0.0.6:11434"
 

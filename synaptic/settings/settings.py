@@ -16,8 +16,8 @@ from pathlib import Path
 
 from synaptic.endpoint import Endpoint, parse_list
 from synaptic.results import to_json
-from synaptic.settings_file import SettingsFile
-from synaptic.settings_keys import (
+from synaptic.settings.file import SettingsFile
+from synaptic.settings.keys import (
     BACKENDS,
     KINDS,
     OLD_SWITCH,
@@ -32,11 +32,10 @@ from synaptic.settings_keys import (
     typed,
     with_backends,
 )
-from synaptic.settings_origins import Origin, noted, origins
-from synaptic.settings_text import Document
-from synaptic.settings_values import Entry, Layer, Values
+from synaptic.settings.origins import Origin, noted, origins
+from synaptic.settings.text import Document
+from synaptic.settings.values import Entry, Layer, Values
 
-__all__ = ["Entry", "Layer", "Settings", "Values"]
 VARIABLE = "LLAMA_RPC_BACKENDS"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from synaptic.endpoint import Endpoint
 from synaptic.errors import UsageError
-from synaptic.settings_keys import read
+from synaptic.settings.keys import read
 
 
 @pytest.mark.parametrize(

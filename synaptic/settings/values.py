@@ -8,7 +8,8 @@ from pathlib import Path
 
 from synaptic.endpoint import Endpoint
 from synaptic.results import Json
-from synaptic.settings_nodes import NodeEntry
+from synaptic.settings.nodes import NodeEntry
+from synaptic.settings.splits import Split
 
 
 class Layer(enum.Enum):
@@ -37,6 +38,8 @@ class Values:
     flockparser_enabled: bool = False  # kept from the original, unused
     models_dirs: tuple[Path, ...] = ()  # folders searched for *.gguf
     context: int | None = None  # tokens per slot; None: the model's own, at most 8192
+    splits: tuple[Split, ...] = ()  # how models are split over workers, where the placement shall not decide
+    parallel: int | None = None  # answers that a coordinator writes at once; None: 1, and up to 4 for the gateway
     kv_type: str = "f16"  # of the KV cache of a coordinator; q8_0 takes half the memory
     threads: int | None = None  # CPU threads of local engine processes; None: the engine's default
     temperature: float | None = None  # None: the engine's default
@@ -46,7 +49,7 @@ class Values:
     stall_seconds: float | None = None  # a stream without a token for so long is given up; None: by its speed, 5 to 60
     start_seconds: float = 60.0  # a coordinator that shows no progress for so long is given up
     dllama_split: str = "auto"  # how the built-in root cuts a model: shares of every layer, or runs of layers
-    failover: str = "auto"  # what happens when a worker is lost in the middle of an answer: go on, ask first, or off
+    failover: str = "auto"  # a worker is lost in the middle of an answer: go on, ask first (no client of the gateway is), or off
     relay: bool = False  # between a coordinator and its workers: a pulled cable is noticed, and what passes is counted
     relay_seconds: float = 5.0  # a worker that gives no sign of life for so long is lost to its relay
     relay_tls: Path | None = None  # the file that names the workers which are reached over TLS

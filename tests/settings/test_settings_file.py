@@ -17,10 +17,10 @@ import pytest
 
 from synaptic.errors import SynapticError
 from synaptic.settings import Settings
-from synaptic.settings_file import Loaded, SettingsFile
-from synaptic.settings_text import LIMIT, Document
+from synaptic.settings.file import Loaded, SettingsFile
+from synaptic.settings.text import LIMIT, Document
 
-WRITER = Path(__file__).parent / "fakes" / "settings_writer.py"
+WRITER = Path(__file__).parents[1] / "fakes" / "settings_writer.py"
 OLD = b'{"model": "old", "future": [1, {"x": null}]}'
 
 
@@ -205,7 +205,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_save_leaves_the_old_file(file: 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8, before[1]))
     try:
-        with pytest.raises(SynapticError, match="File too large"):
+        with pytest.raises(SynapticError, match="file too large"):
             set_model(file)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

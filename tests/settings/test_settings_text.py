@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synaptic.settings_text import LIMIT, BrokenFileError, Document, dump, parse
+from synaptic.settings.text import LIMIT, BrokenFileError, Document, dump, parse
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from pathlib import Path
 from synaptic.endpoint import DLLAMA_PORT, RPC_PORT, Endpoint
 from synaptic.errors import UsageError
 from synaptic.results import Json, to_json
-from synaptic.settings_nodes import NODES, NodeEntry, merged, usable
-from synaptic.settings_text import Document
+from synaptic.settings import splits
+from synaptic.settings.nodes import NODES, NodeEntry, merged, usable
+from synaptic.settings.text import Document
 from synaptic.terminal import one_line
 
 BACKENDS = "rpc_backends"
@@ -232,6 +233,8 @@ KINDS: dict[str, Kind] = {
     "flockparser_enabled": _ON_OFF,
     "models_dirs": Kind(f'a list of folders, separated by "{os.pathsep}"', _folders, _folder_words),
     "context": _whole(16, 16 * 1024 * 1024),
+    "splits": Kind("MODEL HOST:PORT=LAYERS,HOST:PORT=LAYERS, each split after a semicolon", splits.accept, splits.read),
+    "parallel": _whole(1, 64),
     "kv_type": _one_of("f16", "q8_0"),
     "threads": _whole(1, 4096),
     "temperature": _number(0, 5),

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from synaptic.errors import UsageError
 from synaptic.results import Json
 from synaptic.server_url import server_url
-from synaptic.settings_text import Document
+from synaptic.settings.text import Document
 
 NODES = "nodes"
 _KINDS = ("ollama", "openai")

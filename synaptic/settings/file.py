@@ -25,8 +25,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from synaptic.errors import SynapticError
-from synaptic.settings_text import LIMIT, BrokenFileError, Document, dump, parse
+from synaptic.errors import SynapticError, os_reason
+from synaptic.settings.text import LIMIT, BrokenFileError, Document, dump, parse
 
 PATIENCE = 5.0  # seconds for the lock, when saving
 START_PATIENCE = 0.5  # seconds for it at start, when a broken file must be moved
@@ -243,4 +243,4 @@ def _moved_at(path: Path) -> int:
 
 def _cause(error: OSError) -> str:
     where = f" ({error.filename})" if error.filename else ""
-    return f"{error.strerror or error}{where}"
+    return f"{os_reason(error)}{where}"

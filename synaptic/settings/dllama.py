@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synaptic.endpoint import DLLAMA_PORT, Endpoint
-from synaptic.settings_keys import DLLAMA_BACKENDS, dllama_backends, with_backends
-from synaptic.settings_text import Document
+from synaptic.settings.keys import DLLAMA_BACKENDS, dllama_backends, with_backends
+from synaptic.settings.text import Document
 
 
 def add(document: Document, added: Sequence[Endpoint]) -> list[Endpoint]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from synaptic.endpoint import Endpoint
-from synaptic.settings import VARIABLE, Settings
-from synaptic.settings_origins import Origin, noted, origins
+from synaptic.settings.origins import Origin, noted, origins
+from synaptic.settings.settings import VARIABLE, Settings
 
 A, B, C = (Endpoint("192.168.1.10", port) for port in (1, 2, 3))
 FOUND = Origin("zeroconf", "02:00:00:00:00:0a", "zeroconf left box 50052")

@@ -10,7 +10,7 @@ import pytest
 
 from synaptic.endpoint import Endpoint
 from synaptic.settings import Settings
-from synaptic.settings_dllama import add, remove
+from synaptic.settings.dllama import add, remove
 
 A, B = Endpoint("10.0.0.1", 9999), Endpoint("10.0.0.2", 9998)
 
