@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from synaptic.cluster.dllama_workers import DllamaWorkers
     from synaptic.engines.builtin import Roots
     from synaptic.engines.dllama_routes import DllamaRoutes
+    from synaptic.engines.dllama_speeds import DllamaSpeeds
     from synaptic.models.catalog import Catalog
     from synaptic.planning.machine import Machine
     from synaptic.process.child import Patience
@@ -78,13 +79,24 @@ class DllamaServices:
             free=lambda: self.machines(())[0].free,
             roots=self.roots,
             has_api=lambda: self.engines.find("dllama-api") is not None,
+            machines=self.dllama_speeds.machines,
         )
 
     @cached_property
     def roots(self) -> Roots:
         from synaptic.engines.builtin import Roots
 
-        return Roots(lambda: self.settings.now, self.know_dllama, self.bus, free=lambda: self.machines(())[0].free)
+        free, speeds = lambda: self.machines(())[0].free, self.dllama_speeds
+        return Roots(lambda: self.settings.now, self.know_dllama, self.bus, free=free, speeds=speeds)
+
+    @cached_property
+    def dllama_speeds(self) -> DllamaSpeeds:
+        from synaptic.discovery.here import dllama_machines_now
+        from synaptic.engines.dllama_speeds import DllamaSpeeds
+        from synaptic.planning.speeds import Speeds
+
+        speeds = Speeds(self._state("dllama-speeds.json"))
+        return DllamaSpeeds(speeds, lambda workers: dllama_machines_now(workers, speeds))
 
     def know_dllama(self) -> DllamaWorkers:
         """The dllama workers, knowing every configured one, and every one that runs on this machine."""

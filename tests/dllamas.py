@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -87,6 +88,32 @@ def dllama_worker() -> Iterator[Callable[..., DllamaWorker]]:
     for process in started:
         process.kill()
         process.wait(10)
+
+
+@pytest.fixture
+def builtin_worker() -> Iterator[Callable[..., DllamaWorker]]:
+    """Starts one of our own, with one thread; at a given port it takes the place of one that is gone."""
+    pytest.importorskip("numpy")
+    started: list[tuple[subprocess.Popen[bytes], threading.Thread]] = []
+
+    def start(*words: str, at: int = 0) -> DllamaWorker:
+        command = [sys.executable, "-m", "synaptic.dllama.worker", "--host", HOST, "--port", str(at), "--threads", "1", *words]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(DEMO_M.parents[2]), os.environ.get("PYTHONPATH", "")))}
+        nowhere = subprocess.DEVNULL
+        process = subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=subprocess.PIPE, env=environment)
+        assert process.stderr
+        line = process.stderr.readline().decode()  # listening on host:port, …
+        reading = threading.Thread(target=process.stderr.read)
+        reading.start()
+        started.append((process, reading))
+        return DllamaWorker(Endpoint.parse(line.split()[2].rstrip(",")), process)
+
+    yield start
+    for process, reading in started:
+        process.kill()
+        process.wait(10)
+        reading.join(10)
+        process.stderr.close()
 
 
 def free_port() -> int:

@@ -15,6 +15,7 @@ from synaptic.cluster.connection import why
 from synaptic.cluster.handshake import Foreign
 from synaptic.dllama.session import ACK, BUSY, EMPTY_SESSION
 from synaptic.endpoint import Endpoint
+from synaptic.errors import os_reason
 from synaptic.terminal import one_line
 
 WITHIN = 1.5  # seconds to connect
@@ -58,7 +59,7 @@ def _talk(sock: socket.socket, endpoint: Endpoint, began: float, patience: float
         said = "went silent in the middle of the session" if has_proved else f"did not answer in {patience:g} s"
         return Foreign(endpoint, "silent", f"{said}: busy, or no dllama worker")
     except OSError as error:
-        return Foreign(endpoint, "reset", f"ended the connection: {(error.strerror or str(error)).lower()}")
+        return Foreign(endpoint, "reset", f"ended the connection: {os_reason(error)}")
     return Backend(endpoint, Kind.DLLAMA, State.IDLE, latency_ms=latency_ms)
 
 

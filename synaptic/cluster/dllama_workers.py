@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from synaptic.cluster.backend import Backend, Kind, State
 from synaptic.cluster.dllama import prove
+from synaptic.cluster.dllama_parking import Parking
 from synaptic.cluster.handshake import Foreign, Version
 from synaptic.cluster.pool import Pool
 from synaptic.endpoint import Endpoint
@@ -34,6 +35,7 @@ class DllamaWorkers(Pool):
     def __init__(self, bus: Bus, look: Look) -> None:
         super().__init__(bus, kind=Kind.DLLAMA, shake=self._looked_at)
         self.asking = asyncio.Lock()  # whoever starts a root holds its workers under it
+        self.parking = Parking(self, bus)
         self._look = look
         self._proved: set[Endpoint] = set()
         self._refuted: dict[Endpoint, str] = {}  # open ports that proved to be something else, and what they did

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from synaptic.commands.cache import Size
 from synaptic.commands.complete import models
+from synaptic.commands.coordinator import start_root
 from synaptic.commands.grammar import Choice, Complete
 from synaptic.commands.registry import registry
 from synaptic.commands.worker import BUILTIN, start
 from synaptic.errors import UsageError
-from synaptic.results import Note, plural
+from synaptic.results import Note
 
 if TYPE_CHECKING:
     from synaptic.session import Session
@@ -37,28 +39,28 @@ async def root(
 
     See also: dllama list, coordinator start, worker start
     """
-    from synaptic.engines.builtin import Rooted
-
     found = await asyncio.to_thread(session.catalog.find, model)
     if not session.dllama_routes.can(found):
         raise UsageError(f"{found.name} is no .m file on this machine", hint=f"try: model convert {found.name}")
     route = await session.dllama_routes.rooted(found, split=split, is_forced=True)
-    assert route.plan
-    cut = session.dllama_routes.cut[found.name]
-    await session.roots.ensure(Rooted(route.plan, cut, memory.bytes if memory else None))
-    where = plural(len(route.plan.workers), "worker") if route.plan.workers else "this machine"
-    workers = [str(worker) for worker in route.plan.workers]
-    return Note(
-        f"{found.name} is ready · builtin · {where} ({route.why})", {"model": found.name, "split": cut, "workers": workers}, holds=True
-    )
+    return await start_root(session, route, memory.bytes if memory else None)
 
 
 @registry.command("dllama worker", group="workers")
-async def worker(session: Session, *, host: str = "127.0.0.1", port: int | None = None, threads: int | None = None, count: int = 1) -> Note:
+async def worker(
+    session: Session,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    threads: int | None = None,
+    count: int = 1,
+    model: Path | None = None,
+) -> Note:
     """Start our own distributed-llama worker on this machine: the same as `worker start --engine builtin`.
 
         dllama worker --host 192.168.1.10 --threads 4
+        dllama worker --model ~/models/qwen3-8b.m
 
     See also: worker start, worker list, dllama root
     """
-    return await start(session, engine=BUILTIN, count=count, host=host, port=port, threads=threads)
+    return await start(session, engine=BUILTIN, count=count, host=host, port=port, threads=threads, model=model)

@@ -8,108 +8,149 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from synaptic.cluster.backend import Backend, Kind, State
 from synaptic.cluster.dllama_workers import DllamaWorkers
-from synaptic.engines.engine import Chunk, LostError, Request, Timings, Usage
+from synaptic.dllama.header import NotAModelError, read_header
+from synaptic.engines.dllama_speeds import DllamaSpeeds
+from synaptic.engines.engine import LostError
+from synaptic.engines.root import Root
+from synaptic.engines.root_events import RootAnswered
+from synaptic.engines.running_root import Rooted, RunningRoot
 from synaptic.errors import EngineError
-from synaptic.events import Bus, Noticed, Work
+from synaptic.events import Bus, Noticed
 from synaptic.models.dllama_tokenizer import tokenizer_of
 from synaptic.models.model import file_of
-from synaptic.planning.plan import Plan
-from synaptic.settings import Values
+from synaptic.planning.dllama_plan import LAYERS
+from synaptic.settings.values import Values
 
 if TYPE_CHECKING:
-    from synaptic.dllama.answer import Sampling
     from synaptic.dllama.generate import Generator
     from synaptic.dllama.spreading import Spreading
 
-TENSOR, LAYERS, NONE = "tensor", "layers", "none"  # how a model is cut
 MEMORY_SHARE = 0.8  # of what is free here; a model that needs more is read from its file again and again
 
 
-@dataclasses.dataclass(frozen=True)
-class Rooted:
-    """A plan, and how it is cut."""
-
-    plan: Plan
-    split: str
-    memory: int | None = None  # bytes, on this machine alone; None: what is free
-
-
 class Roots:
-    """The built-in roots of this session. `free()` gives the bytes of memory that this machine has now, if known."""
+    """
+    The built-in roots of this session. `free()` gives the bytes of memory that this machine has now, if known.
+
+    `speeds` None: workers are measured at every start.
+    """
 
     def __init__(
-        self, values: Callable[[], Values], workers: Callable[[], DllamaWorkers], bus: Bus, *, free: Callable[[], int | None]
+        self,
+        values: Callable[[], Values],
+        workers: Callable[[], DllamaWorkers],
+        bus: Bus,
+        *,
+        free: Callable[[], int | None],
+        speeds: DllamaSpeeds | None = None,
     ) -> None:
         self.bus = bus
+        self.last: RootAnswered | None = None
         self._values = values
         self._workers = workers
         self._free = free
-        self._running: dict[str, tuple[Rooted, Generator]] = {}
+        self._speeds = speeds
+        self._roots: dict[str, Root] = {}
         self._choosing = asyncio.Lock()
-        self._work: Work | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def models(self) -> list[str]:
-        """Whose roots are loaded."""
-        return list(self._running)
+        """Whose roots are loaded, or on their way."""
+        return list(self._roots)
+
+    def all(self) -> list[RunningRoot]:
+        return [root.seen for root in self._roots.values()]
 
     def of(self, model: str) -> Rooted | None:
         """What runs of this model."""
-        found = self._running.get(model)
-        return found[0] if found else None
+        found = self._roots.get(model)
+        return found.rooted if found and not found.is_lost else None
 
-    async def ensure(self, wanted: Rooted) -> Generator:
-        """The root of exactly this, loaded. Another one of the model ends first. Raises EngineError."""
+    async def ensure(self, wanted: Rooted) -> Root:
+        """The root of exactly this, loaded. Another one of the model, or on its workers, ends first. EngineError, BackendError."""
         name = wanted.plan.model.name
         async with self._choosing:
-            known = self._running.get(name)
-            if known and known[0] == wanted:
-                return known[1]
-            await self._stop(name)
-            self._loop = asyncio.get_running_loop()
-            generator = await asyncio.to_thread(self._made, wanted)
-            self._workers().hold(wanted.plan.workers, _owner(name))
-            self._running[name] = (wanted, generator)
+            known = self._roots.get(name)
+            if known and known.rooted == wanted and not known.is_lost:
+                return known
+            await self._make_room(wanted)
+            root = self._roots[name] = Root(wanted, self._workers(), self.bus)
             try:
-                with self.bus.work(f"{name} loading") as self._work, translated(name):
-                    await generator.ensure_ready()
+                with translated(name), self.bus.work(f"{name} loading") as root.work:
+                    await self._start(root)
             except BaseException:
                 await self._stop(name)
                 raise
-            return generator
+            root.work = None
+            return root
 
     async def stop(self, model: str | None = None) -> list[str]:
-        """One, or all; the names of those that ran."""
-        names = [name for name in self._running if model in (None, name)]
+        """One, or all; the names of those that ran. Their answers break off."""
+        names = [name for name in self._roots if model in (None, name)]
         for name in names:
             await self._stop(name)
         return names
 
-    async def _stop(self, name: str) -> None:
-        if known := self._running.pop(name, None):
-            await known[1].aclose()
-            self._workers().release(_owner(name))
-            self._workers().served(known[0].plan.workers)
+    async def _start(self, root: Root) -> None:
+        plan, workers = root.rooted.plan, self._workers()
+        await workers.parking.lend(plan.workers)
+        async with workers.asking:  # one that is being proved is away for a moment
+            workers.hold(plan.workers, root.owner)
+        layers = await self._layers(root.rooted, root.work.update if root.work else lambda _: None)
+        root.generator = await asyncio.to_thread(self._made, root, layers)
+        await root.generator.ensure_ready()
 
-    def _made(self, wanted: Rooted) -> Generator:
+    async def _layers(self, wanted: Rooted, tell: Callable[[str], None]) -> tuple[int, ...]:
+        if wanted.split != LAYERS or wanted.layers or self._speeds is None:
+            return wanted.layers
+        header = await asyncio.to_thread(read_header, file_of(wanted.plan.model))
+        workers = [Backend(each, Kind.DLLAMA, State.IN_USE) for each in wanted.plan.workers]
+        layers = await self._speeds.layers(wanted.plan, header, workers, tell)
+        tell(f"{wanted.plan.model.name} loading")
+        return layers
+
+    async def _make_room(self, wanted: Rooted) -> None:
+        """A worker serves one root at a time, and refuses every other."""
+        for name, other in list(self._roots.items()):
+            is_same = name == wanted.plan.model.name
+            if not is_same and not set(other.rooted.plan.workers) & set(wanted.plan.workers):
+                continue
+            if other.seen.is_busy and not is_same:
+                raise EngineError(f"{name} is answering on these workers", hint="wait for it, or press Ctrl-C there")
+            if not is_same:
+                self.bus.publish(Noticed(text=f"stopping {name} to free its workers"))
+            await self._stop(name)
+
+    async def _stop(self, name: str) -> None:
+        if root := self._roots.pop(name, None):
+            root.is_stopping = True
+            plan, workers = root.rooted.plan, self._workers()
+            try:
+                if hasattr(root, "generator"):
+                    await root.generator.aclose()
+            finally:
+                workers.release(root.owner)
+            workers.served(() if root.is_lost else root.seen.workers)
+            await workers.parking.take_back(plan.workers)
+
+    def _made(self, root: Root, layers: tuple[int, ...]) -> Generator:
         """Reads the files' heads."""
-        model = file_of(wanted.plan.model)
+        plan = root.rooted.plan
+        model = file_of(plan.model)
         tokenizer = tokenizer_of(model)
         try:
             from synaptic.dllama.generate import Generator
         except ImportError as error:
             hint = "try: engine install builtin"
             raise EngineError(f"the built-in engine needs {error.name or 'numpy'}, which is not installed", hint=hint) from error
-        with translated(wanted.plan.model.name):
-            return Generator(model, tokenizer, self._spreading(wanted), tell=self._tell)
+        with translated(plan.model.name):
+            return Generator(model, tokenizer, self._spreading(root.rooted, layers), tell=root.tell)
 
-    def _spreading(self, wanted: Rooted) -> Spreading:
+    def _spreading(self, wanted: Rooted, layers: tuple[int, ...]) -> Spreading:
         from synaptic.dllama.spreading import Split, Spreading
         from synaptic.dllama.wire import Peer
 
@@ -117,78 +158,7 @@ class Roots:
         free = self._free()
         memory = wanted.memory or (int(free * MEMORY_SHARE) if free is not None else None) if not peers else None
         threads = self._values().threads or 1
-        return Spreading(peers, Split(wanted.split), memory=memory, context=wanted.plan.context, threads=threads)
-
-    def _tell(self, fact: object) -> None:
-        """Called in the root's thread."""
-        assert self._loop
-        self._loop.call_soon_threadsafe(self._hear, fact)
-
-    def _hear(self, fact: object) -> None:
-        from synaptic.dllama.running import Loading, Lost
-
-        if isinstance(fact, Loading) and self._work:
-            self._work.update(done=fact.done, total=fact.total, unit="bytes")
-        elif isinstance(fact, Lost):
-            others = ", ".join(fact.others) or "this machine"
-            self.bus.publish(Noticed(text=f"worker {fact.worker} was lost: it {fact.why}; going on with {others}"))
-
-
-class ByRoot:
-    """An answer of a built-in root."""
-
-    def __init__(self, rooted: Rooted, roots: Roots) -> None:
-        self.load_seconds: float | None = None
-        self._rooted = rooted
-        self._roots = roots
-
-    async def chunks(self, request: Request, written: Sequence[Chunk]) -> AsyncGenerator[Chunk, None]:
-        assert not written  # it goes on by itself
-        from synaptic.dllama.chat import Message
-
-        began = time.monotonic()
-        generator = await self._roots.ensure(self._rooted)
-        self.load_seconds = time.monotonic() - began
-        messages = [Message(each.role, each.content) for each in request.messages]
-        clock = _Clock()
-        with translated(self._rooted.plan.model.name):
-            async with contextlib.aclosing(generator.generate(messages, _sampling(request))) as pieces:
-                async for piece in pieces:
-                    clock.count(len(piece.ids), piece.text)
-                    if piece.text:
-                        yield Chunk(text=piece.text, tokens=len(piece.ids))
-                    if piece.finish:
-                        usage = Usage(piece.prompt_tokens, clock.tokens, piece.cached)
-                        yield Chunk(finish_reason=piece.finish, usage=usage, timings=clock.timings())
-
-    async def is_worth_another(self) -> bool:
-        return False
-
-    async def explained(self, error: EngineError, *, kept: bool) -> EngineError:
-        stays = "; what was written so far stays" if kept else ""
-        return type(error)(f"{error}{stays}", hint=error.hint) if type(error) is EngineError else error
-
-
-class _Clock:
-    """What an answer took."""
-
-    def __init__(self) -> None:
-        self.tokens = 0
-        self._began = time.monotonic()
-        self._first: float | None = None
-        self._last = self._began
-
-    def count(self, tokens: int, text: str) -> None:
-        self.tokens += tokens
-        self._last = time.monotonic()
-        if text and self._first is None:
-            self._first = self._last
-
-    def timings(self) -> Timings:
-        first = self._first if self._first is not None else self._last
-        decoding = self._last - first
-        rate = round((self.tokens - 1) / decoding, 2) if decoding > 0 and self.tokens > 1 else None
-        return Timings(round((first - self._began) * 1000, 1), rate, round((self._last - self._began) * 1000, 1))
+        return Spreading(peers, Split(wanted.split), layers=layers or None, memory=memory, context=wanted.plan.context, threads=threads)
 
 
 @contextlib.contextmanager
@@ -200,17 +170,7 @@ def translated(model: str) -> Iterator[None]:
         worker = getattr(error, "worker", None)
         lost = (f"{worker.host}:{worker.port}",) if worker else ()
         raise LostError(f"{model}: {error}", lost=lost, hint="try: dllama check") from error
+    except NotAModelError as error:
+        raise EngineError(f"{model} {error}", hint="try: model list") from error
     except (ValueError, OSError) as error:
         raise EngineError(f"{model} {error}", hint=f"try: model show {model}") from error
-
-
-def _sampling(request: Request) -> Sampling:
-    from synaptic.dllama.answer import Sampling
-
-    usual = Sampling()
-    temperature = usual.temperature if request.temperature is None else request.temperature
-    return Sampling(temperature, usual.top_p, usual.seed if request.seed is None else request.seed, request.max_tokens)
-
-
-def _owner(model: str) -> str:
-    return f"the built-in root of {model}"

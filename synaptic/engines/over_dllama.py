@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, Sequence
 
+from synaptic.engines.attempt import Overcome
 from synaptic.engines.dllama_api import DllamaApi
 from synaptic.engines.engine import Chunk, LostError, Request, StalledError
 from synaptic.engines.openai import LONGEST_STALL
@@ -23,6 +24,7 @@ PROMPT_PATIENCE = 10  # times the patience between tokens: a long prompt is read
 class OverDllama:
     def __init__(self, plan: Plan, apis: DllamaApis, bus: Bus, *, stall_seconds: float | None) -> None:
         self.load_seconds: float | None = None
+        self.overcame: Sequence[Overcome] = ()
         self._plan = plan
         self._apis = apis
         self._bus = bus
@@ -38,7 +40,7 @@ class OverDllama:
         async with self._turn(coordinator):
             self._mind_temperature(coordinator, request)
             answer = self._server(coordinator).generate(request)
-            async with contextlib.aclosing(_after(answer, "".join(chunk.text for chunk in written))) as chunks:
+            async with contextlib.aclosing(after(answer, "".join(chunk.text for chunk in written))) as chunks:
                 try:
                     async for chunk in chunks:
                         self._has_begun = True
@@ -120,7 +122,7 @@ class OverDllama:
         )
 
 
-async def _after(answer: AsyncGenerator[Chunk, None], written: str) -> AsyncGenerator[Chunk, None]:
+async def after(answer: AsyncGenerator[Chunk, None], written: str) -> AsyncGenerator[Chunk, None]:
     """The answer less the words that were shown before. Raises EngineError when it is another one."""
     async with contextlib.aclosing(answer) as chunks:
         async for chunk in chunks:

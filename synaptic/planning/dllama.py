@@ -70,15 +70,10 @@ def shares_of(header: DllamaHeader, workers: Sequence[Endpoint], context: int) -
     return (root, *(Share(worker, header.layers, cut, kv, 0) for worker in workers))
 
 
-def is_there(worker: Backend) -> bool:
-    """Whether it listens, or serves us."""
-    return worker.state in (State.IDLE, State.IN_USE, State.UNVERIFIED)
-
-
 def _usable(workers: Sequence[Backend]) -> tuple[list[Backend], list[tuple[Endpoint, str]]]:
     """The best first, and those that cannot take part."""
-    left_out = [(each.endpoint, each.detail or each.state.value) for each in workers if not is_there(each)]
-    there = [each for each in workers if is_there(each)]
+    left_out = [(each.endpoint, each.detail or each.state.value) for each in workers if not each.is_there]
+    there = [each for each in workers if each.is_there]
     left_out += [(each.endpoint, "dllama speaks IPv4 only") for each in there if each.endpoint.is_ipv6]
     there = sorted((each for each in there if not each.endpoint.is_ipv6), key=lambda each: each.state is State.UNVERIFIED)
     near = [each for each in there if each.endpoint.is_loopback]

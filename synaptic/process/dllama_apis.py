@@ -74,6 +74,7 @@ class DllamaApis:
             if coordinator is None or coordinator.plan != plan:
                 await self._make_room(plan)
                 coordinator = self._by_model[plan.model.name] = await asyncio.to_thread(self._new, plan)
+        await self.workers.parking.lend(plan.workers)
         await coordinator.ensure_ready()
         return coordinator
 
@@ -89,6 +90,7 @@ class DllamaApis:
         await asyncio.gather(*(coordinator.stop() for coordinator in chosen))
         for coordinator in chosen:
             self._by_model.pop(coordinator.plan.model.name, None)
+            await self.workers.parking.take_back(coordinator.plan.workers)
         return [coordinator.plan.model.name for coordinator in running]
 
     def let_go(self) -> None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,27 +12,10 @@ from synaptic.cluster.handshake import Foreign
 from synaptic.endpoint import Endpoint
 
 pytestmark = pytest.mark.anyio
-FAKE = Path(__file__).parents[1] / "fakes" / "dllamafake.py"
 
 
-@pytest.fixture
-def dllama() -> Iterator:
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*options: str) -> tuple[Endpoint, subprocess.Popen[str]]:
-        process = subprocess.Popen([sys.executable, str(FAKE), *options], stdout=subprocess.PIPE, text=True)
-        started.append(process)
-        assert process.stdout
-        return Endpoint("127.0.0.1", int(process.stdout.readline().split()[1])), process
-
-    yield start
-    for process in started:
-        with process:
-            process.kill()
-
-
-async def test_a_free_worker_is_proved_again_and_again(dllama):
-    endpoint, worker = dllama()
+async def test_a_free_worker_is_proved_again_and_again(dllamafake):
+    endpoint, worker = dllamafake()
     for number in range(1, 21):
         answer = await prove(endpoint)
         assert isinstance(answer, Backend)
@@ -44,8 +23,8 @@ async def test_a_free_worker_is_proved_again_and_again(dllama):
         assert worker.stdout.readline() == f"session {number} complete\n"
 
 
-async def test_once_begun_it_is_finished_even_when_cancelled(dllama):
-    endpoint, worker = dllama("--mode", "slow")
+async def test_once_begun_it_is_finished_even_when_cancelled(dllamafake):
+    endpoint, worker = dllamafake("--mode", "slow")
     for number in (1, 2):
         proving = asyncio.create_task(prove(endpoint))
         assert await asyncio.to_thread(worker.stdout.readline) == "greeted\n"
@@ -63,8 +42,8 @@ async def test_once_begun_it_is_finished_even_when_cancelled(dllama):
         ("hang-up", "closed", "closed the connection without an answer"),
     ],
 )
-async def test_what_is_no_worker_is_named(dllama, mode, reason, detail):
-    endpoint, _ = dllama("--mode", mode)
+async def test_what_is_no_worker_is_named(dllamafake, mode, reason, detail):
+    endpoint, _ = dllamafake("--mode", mode)
     assert await prove(endpoint, patience=0.2) == Foreign(endpoint, reason, detail)
 
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -18,23 +14,6 @@ from synaptic.errors import BackendError
 from synaptic.events import BackendChecked, Bus
 
 pytestmark = pytest.mark.anyio
-FAKE = Path(__file__).parents[1] / "fakes" / "dllamafake.py"
-
-
-@pytest.fixture
-def fake() -> Iterator:
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*options: str) -> tuple[Endpoint, subprocess.Popen[str]]:
-        process = subprocess.Popen([sys.executable, str(FAKE), *options], stdout=subprocess.PIPE, text=True)
-        started.append(process)
-        assert process.stdout
-        return Endpoint("127.0.0.1", int(process.stdout.readline().split()[1])), process
-
-    yield start
-    for process in started:
-        with process:
-            process.kill()
 
 
 def known(*endpoints: Endpoint, bus: Bus | None = None) -> DllamaWorkers:
@@ -43,8 +22,8 @@ def known(*endpoints: Endpoint, bus: Bus | None = None) -> DllamaWorkers:
     return workers
 
 
-async def test_an_open_port_is_unverified_until_it_is_proved_and_idle_from_then_on(fake, closed_port):
-    endpoint, worker = fake()
+async def test_an_open_port_is_unverified_until_it_is_proved_and_idle_from_then_on(dllamafake, closed_port):
+    endpoint, worker = dllamafake()
     bus = Bus()
     workers = known(endpoint, closed_port, bus=bus)
     for _ in range(5):
@@ -61,14 +40,14 @@ async def test_an_open_port_is_unverified_until_it_is_proved_and_idle_from_then_
     assert {event.kind for event in bus.history if isinstance(event, BackendChecked)} == {"dllama"}
 
 
-async def test_one_that_was_away_has_to_prove_itself_anew(fake):
-    endpoint, worker = fake()
+async def test_one_that_was_away_has_to_prove_itself_anew(dllamafake):
+    endpoint, worker = dllamafake()
     workers = known(endpoint)
     await workers.prove()
     worker.kill()
     worker.wait()
     assert [each.state for each in await workers.check()] == [State.UNREACHABLE]
-    fake("--port", str(endpoint.port))
+    dllamafake("--port", str(endpoint.port))
     assert [each.state for each in await workers.check()] == [State.UNVERIFIED]
 
 
@@ -99,16 +78,16 @@ async def test_one_that_we_hold_is_neither_looked_at_nor_proved(closed_port):
     assert [each.state for each in await workers.check()] == [State.UNREACHABLE]
 
 
-async def test_what_served_a_root_of_ours_needs_no_proof(fake):
-    endpoint, worker = fake()
+async def test_what_served_a_root_of_ours_needs_no_proof(dllamafake):
+    endpoint, worker = dllamafake()
     workers = known(endpoint)
     workers.served([endpoint])
     assert [each.state for each in await workers.check()] == [State.IDLE]
     assert worker.poll() is None
 
 
-async def test_one_that_listens_again_in_time_is_not_absent(fake, closed_port):
-    endpoint, worker = fake()
+async def test_one_that_listens_again_in_time_is_not_absent(dllamafake, closed_port):
+    endpoint, worker = dllamafake()
     worker.kill()
     worker.wait()
     looks = 0
@@ -117,7 +96,7 @@ async def test_one_that_listens_again_in_time_is_not_absent(fake, closed_port):
         nonlocal looks
         looks += 1
         if looks == 3:
-            fake("--port", str(endpoint.port))
+            dllamafake("--port", str(endpoint.port))
         return await look(endpoints)
 
     workers = DllamaWorkers(Bus(), look_and_start)

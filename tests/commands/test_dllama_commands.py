@@ -37,10 +37,11 @@ def test_from_adding_to_removing(worker, own_home):
     unverified = (endpoint, "dllama", "unverified", "open, not asked: --verify proves it")
     for words in (("list",), ("check",)):
         assert states(run_main("dllama", *words, "--json", cwd=own_home).json) == [unverified, refuses]
+    assert process.poll() is None
     proved = run_main("dllama", "check", endpoint, "--verify", "--json", cwd=own_home)
     assert (proved.code, states(proved.json)) == (0, [(endpoint, "dllama", "idle", "")])
     assert process.stdout.readline() == "session 1 complete\n"
-    assert process.poll() is None
+    assert f"not measured: {endpoint}" in proved.err, "the fake computes nothing, and ends when it is to"
     assert run_main("dllama", "remove", endpoint, "--json", cwd=own_home).json == {"removed": [endpoint]}
     assert run_main("dllama", "check", cwd=own_home).code == 3
     assert run_main("dllama", "remove", "--all", "--yes", cwd=own_home).out.startswith("Removed 1 dllama worker(s)")
