@@ -12,18 +12,14 @@ server, given the prompt's tokens and those, goes on with what the first would h
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
-import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
-
-import aiohttp
 
 from synaptic.engines.chunks import Answer, count_of, object_of
 from synaptic.engines.chunks import Json as Object
 from synaptic.engines.engine import Chunk, Request
-from synaptic.engines.openai import LONGEST_REPLY, OpenAI
+from synaptic.engines.openai import OpenAI
 from synaptic.errors import EngineError
 
 # after sampling: before it the server would sort the whole vocabulary for every token
@@ -50,12 +46,17 @@ class LlamaServer(OpenAI):
                 yield chunk
 
     def test(self, request: Request, written: Sequence[Chunk]) -> AsyncGenerator[Chunk, None]:
-        """One token more of an answer: the cheapest proof that all workers compute. The cache keeps the conversation."""
+        """
+        One token more of an answer: the cheapest proof that all workers compute. The cache keeps the conversation; one of
+        which not all tokens are known begins anew.
+        """
         once = dataclasses.replace(request, max_tokens=1)
-        return self.resume(once, written) if written else self.generate(once)
+        is_known = all(chunk.tokens <= len(chunk.ids) for chunk in written)
+        return self.resume(once, written) if written and is_known else self.generate(once)
 
     def _payload(self, request: Request) -> dict[str, object]:
-        return super()._payload(request) | _WITH_IDS
+        """The tokens are asked for where another server could go on; with tools the server refuses to tell them."""
+        return super()._payload(request) | (_WITH_IDS if request.is_plain else {"timings_per_token": True})
 
     async def _ids(self, chunk: Chunk) -> list[int]:
         """A character of several tokens: the server named only the last of them."""
@@ -80,20 +81,6 @@ class LlamaServer(OpenAI):
         if any(each is None for each in ids):
             raise EngineError(f"{self.url} does not say how it cuts a text into tokens", hint="try: retry")
         return [each for each in ids if each is not None]
-
-    async def _ask(self, path: str, asked: Mapping[str, object]) -> Object:
-        """A short question and its answer, both JSON."""
-        async with self._http() as http:
-            response = await self._post(http, path, asked)
-            try:
-                body = await response.content.read(LONGEST_REPLY * 16)  # a long prompt as tokens takes its place
-                while len(body) <= LONGEST_REPLY * 16 and (more := await response.content.readany()):
-                    body += more
-                return object_of(json.loads(body))
-            except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError, ValueError, RecursionError) as error:
-                raise EngineError(f"{self.url} broke off", hint="try: retry") from error
-            finally:
-                response.close()
 
 
 _OF_CHAT = ("model", "messages", "stream", "stream_options", "max_tokens", "tools", "response_format", *_WITH_IDS)

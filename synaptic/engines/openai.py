@@ -1,26 +1,27 @@
-"""A client of the OpenAI chat API as llama-server, dllama-api and vLLM serve it."""
+"""A client of the OpenAI chat API as llama-server, vLLM and others serve it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 import aiohttp
 
-from synaptic.engines.chunks import Answer, Completion
+from synaptic.engines.chunks import Answer, Completion, object_of
+from synaptic.engines.chunks import Json as Object
 from synaptic.engines.dialect import payload
 from synaptic.engines.engine import Chunk, Request, StalledError, Timings, Usage
 from synaptic.engines.refusal import RESTART, refusal
+from synaptic.engines.watch import STEP, Watch
 from synaptic.errors import EngineError
 from synaptic.results import plural
+from synaptic.server_url import without_path
 
 CONNECT_WITHIN = 5.0  # seconds
 REPLY_WITHIN = 5.0  # seconds for everything but an answer
 END_WITHIN = 2.0  # seconds for usage and [DONE] after the answer is complete
-STEP = 1.0  # seconds
 READ_AHEAD = 64 * 1024  # bytes that may wait for us; then the server has to
 LONGEST_REPLY = 1024 * 1024  # bytes
 SHORT = 5  # tokens; the speed of fewer says nothing
@@ -47,7 +48,7 @@ class OpenAI:
         remedy: str = RESTART,
     ) -> None:
         """`remedy` is the hint where the server is to blame."""
-        self.url = url.rstrip("/").removesuffix("/v1")
+        self.url = without_path(url)
         self._model = model
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._stall_seconds = stall_seconds
@@ -55,30 +56,28 @@ class OpenAI:
         self._session = session
         self._remedy = remedy
 
-    async def generate(self, request: Request) -> AsyncGenerator[Chunk, None]:
+    def generate(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """The answer as it comes; the last chunk carries finish_reason, usage and timings. Raises EngineError."""
         path, answer = ("/v1/chat/completions", Answer()) if request.prompt is None else ("/v1/completions", Completion())
-        async with contextlib.aclosing(self._stream(path, self._payload(request), answer)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        return self._stream(path, self._payload(request), answer)
 
     async def _stream(self, path: str, payload: Mapping[str, object], answer: Answer) -> AsyncGenerator[Chunk, None]:
-        watch = _Watch()
         async with self._http() as http:
             response = await self._post(http, path, payload)
             try:
-                while not answer.is_over:
-                    before = answer.tokens, answer.finish_reason
-                    for chunk in answer.take(await self._more(response, answer, watch)):
-                        yield chunk
-                    if before != (answer.tokens, answer.finish_reason):
-                        watch.idle = 0.0
+                with Watch(response.content, lambda: self._limit(answer), self._step) as watch:
+                    while not answer.is_over:
+                        before, was_finished = answer.tokens, answer.finish_reason
+                        for chunk in answer.take(await self._more(answer, watch)):
+                            yield chunk
+                        if before != answer.tokens or was_finished != answer.finish_reason:
+                            watch.idle = 0.0
             finally:
                 response.close()  # not released: a closed connection is how the server learns that nobody listens
         yield answer.last()
 
     async def is_ready(self) -> bool:
-        """Whether llama-server has loaded its model. It says nothing about the workers."""
+        """Whether llama-server has loaded its model, or the engine of a vLLM lives. It says nothing about workers."""
         with contextlib.suppress(EngineError):
             status, _ = await self._get("/health")
             return status == 200
@@ -88,8 +87,22 @@ class OpenAI:
         """The names it serves. That takes our key, so an answer proves that the port is ours. Raises EngineError."""
         status, body = await self._get("/v1/models")
         if status != 200:
-            raise refusal(self.url, self._model, status, body, self._remedy)
+            raise self._refusal(status, body)
         return _names(body)
+
+    async def _ask(self, path: str, asked: Mapping[str, object]) -> Object:
+        """A short question and its answer, both JSON."""
+        async with self._http() as http:
+            response = await self._post(http, path, asked)
+            try:
+                body = await response.content.read(LONGEST_REPLY * 16)  # a long prompt as tokens takes its place
+                while len(body) <= LONGEST_REPLY * 16 and (more := await response.content.readany()):
+                    body += more
+                return object_of(json.loads(body))
+            except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError, ValueError, RecursionError) as error:
+                raise EngineError(f"{self.url} broke off", hint="try: retry") from error
+            finally:
+                response.close()
 
     async def _get(self, path: str) -> tuple[int, bytes]:
         try:
@@ -123,19 +136,28 @@ class OpenAI:
         if response.status == 200:
             return response
         try:
-            raise refusal(self.url, self._model, response.status, await _body(response), self._remedy)
+            raise self._refusal(response.status, await _body(response))
         finally:
             response.close()
 
-    async def _more(self, response: aiohttp.ClientResponse, answer: Answer, watch: _Watch) -> bytes:
+    async def _more(self, answer: Answer, watch: Watch) -> bytes:
         """The next bytes; none at the end. Whatever goes wrong after the answer is complete is only its end."""
-        limit = (self._stall_seconds or stall_limit(answer)) if answer.tokens else self._first_token_seconds
         try:
-            return await watch.read(response.content, END_WITHIN if answer.finish_reason else limit)
+            return await watch.read()
         except (aiohttp.ClientError, OSError) as error:
             if answer.finish_reason:
                 return b""
-            raise self._stalled(limit) if type(error) is TimeoutError else _cut() from error
+            raise self._stalled(self._limit(answer)) if type(error) is TimeoutError else _cut() from error
+
+    def _limit(self, answer: Answer) -> float:
+        """Seconds without a token after which this answer is given up."""
+        if answer.finish_reason:
+            return END_WITHIN
+        return (self._stall_seconds or stall_limit(answer)) if answer.tokens else self._first_token_seconds
+
+    @property
+    def _step(self) -> float:
+        return min(STEP, (self._stall_seconds or SHORTEST_STALL) / 4, self._first_token_seconds / 4)
 
     @contextlib.asynccontextmanager
     async def _http(self) -> AsyncIterator[aiohttp.ClientSession]:
@@ -145,34 +167,15 @@ class OpenAI:
         async with aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar()) as session:
             yield session
 
+    def _refusal(self, status: int, body: bytes) -> EngineError:
+        return refusal(self.url, self._model, status, body, self._remedy, has_key=bool(self._headers))
+
     def _nobody(self) -> EngineError:
         return EngineError(f"nothing answers at {self.url}", hint=self._remedy)
 
     def _stalled(self, seconds: float) -> StalledError:
         who = "a worker" if self._remedy == RESTART else "the server"
         return StalledError(f"no token for {seconds:g} s: {who} may be frozen or overloaded", hint=self._remedy)
-
-
-class _Watch:
-    """
-    How long a stream has been idle, in seconds. Counted in short steps: time in which we did not run ourselves, because
-    we were stopped or the machine slept, is not the server's.
-    """
-
-    def __init__(self) -> None:
-        self.idle = 0.0
-
-    async def read(self, content: aiohttp.StreamReader, limit: float) -> bytes:
-        """The next bytes; none at the end. Raises TimeoutError when the stream has been idle for `limit`."""
-        while (left := limit - self.idle) > 0:
-            step, began = min(STEP, limit / 4, left), time.monotonic()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(step):
-                    data = await content.readany()
-                self.idle += min(step, time.monotonic() - began)
-                return data
-            self.idle += step
-        raise TimeoutError
 
 
 def stall_limit(answer: Answer) -> float:
