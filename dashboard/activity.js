@@ -19,7 +19,7 @@ function working({ what, began, done, total, unit }, at) {
   const word = (value) => (isBytes ? bytes(value) : Math.round(value));
   const amount = done === null ? "" : ` · ${word(done)}${total ? ` of ${word(total)}` : ""}${isBytes ? "" : ` ${unit}`}`;
   return h("article", { class: "card work", "data-key": what }, h("p", {}, "◐ ", what, h("span", { class: "dim" }, `${amount} · ${duration(at - began)}`)),
-    total ? h("progress", { max: total, value: Math.min(done ?? 0, total) }) : h("progress", {}));
+    total ? h("progress", { max: total, value: Math.min(done ?? 0, total), "aria-label": what }) : h("progress", { "aria-label": what }));
 }
 
 function answer(each, at) {
@@ -30,7 +30,14 @@ function answer(each, at) {
     h("div", { class: "figures" },
       figure(rate(each.tokens_per_second), "tok/s"), figure(String(each.tokens), each.tokens === 1 ? "token" : "tokens"),
       figure(ms(each.ttft_ms), "to the first"), figure(duration(at - each.began), "so far")),
+    each.cost && h("p", { class: "dim" }, costs(each.cost)),
     each.failovers.map(failover));
+}
+
+/** What a token takes where this program computes itself. */
+function costs({ computing_ms, waiting_ms, waits }) {
+  const whom = waits.map(([worker, each]) => `${worker} ${ms(each)}`).join(", ");
+  return `each token: ${ms(computing_ms)} computing here, ${ms(waiting_ms)} waiting for others${whom && ` (${whom})`}`;
 }
 
 const figure = (value, unit) => h("div", { class: "figure" }, h("strong", {}, value), h("span", { class: "dim" }, unit));
@@ -50,6 +57,8 @@ function charts(now, points) {
     chart({ name: "tokens/s", lines: [{ points: line("tokens_per_second") }], word: rate, from, to, width }),
     chart({ name: "time to first token", lines: [{ points: waits, isDots: true }], word: ms, from, to, width }),
     chart({ name: "answers (dashed: ready workers)", lines: [{ points: line("answering") }, { points: line("ready"), look: 1 }], word: (value) => (Number.isInteger(value) ? String(value) : value.toFixed(1)), from, to, width, note: String(now.summary.answering) }),
+    chart({ name: "memory used here (dashed: held by models)", lines: [{ points: line("used") }, { points: line("held"), look: 1 }], word: bytes, step: 1024, from, to, width }),
+    chart({ name: "to workers (dashed: from them)", lines: [{ points: line("sent_per_second") }, { points: line("received_per_second"), look: 1 }], word: (value) => `${bytes(Math.round(value))}/s`, step: 1024, from, to, width }),
     chart({ name: "CPU of this machine", lines: [{ points: line("cpu_percent") }], word: (value) => `${Math.round(value)} %`, from, to, width, note: here.cpu_percent === null ? "" : `${Math.round(here.cpu_percent)} %` }),
   ];
 }
@@ -63,6 +72,7 @@ function row(each, head) {
   const { sign, tone, word } = state(each.state);
   const end = `${sign} ${word}${each.failovers.length ? ` · ${plural(each.failovers.length, "failover")}` : ""}`;
   const cells = [clock(each.began), each.model, `${each.via} · ${each.where}`, each.tokens, rate(each.tokens_per_second), ms(each.ttft_ms), end];
+  const more = { 2: each.cost && `· ${costs(each.cost)}`, 6: each.cause };
   return h("tr", { "data-key": each.number, title: each.cause || each.why },
-    cells.map((cell, index) => h("td", { "data-name": head[index], class: index === 6 ? `state ${tone}` : index > 2 ? "number" : "" }, String(cell), index === 6 && each.cause ? h("span", { class: "dim" }, ` ${each.cause}`) : null)));
+    cells.map((cell, index) => h("td", { "data-name": head[index], class: index === 6 ? `state ${tone}` : index > 2 || !index ? "number" : "" }, String(cell), more[index] && h("span", { class: "dim" }, ` ${more[index]}`))));
 }

@@ -1,14 +1,14 @@
-// A small chart of the last minutes: a line with its area, or dots. Its newest value stands beside its name, and any value under the pointer.
+// A small chart of the last minutes: a line with its area, or dots. Its newest value stands beside its name.
 
 import { h, s } from "./dom.js";
 import { clock } from "./format.js";
 
 const HEIGHT = 96, PAD = 4;
 
-/** `lines`: [{points: [[at, value], …], isDots, look}]; `word(value)` says a value. `from` and `to`: seconds. */
-export function chart({ name, lines, word, from, to, width, note = "" }) {
+/** `lines`: [{points: [[at, value], …], isDots, look}]; `word(value)` says a value. `from` and `to`: seconds. `step`: between two units, 1: no units. */
+export function chart({ name, lines, word, from, to, width, step = 1, note = "" }) {
   const all = lines.flatMap((line) => line.points).filter(([at, value]) => at >= from && value !== null && value !== undefined);
-  const top = nice(Math.max(...all.map(([, value]) => value), 0));
+  const top = nice(Math.max(...all.map(([, value]) => value), 0), step);
   const x = (at) => Math.min((at - from) / (to - from), 1) * (width - 4);
   const y = (value) => HEIGHT - PAD - (value / top) * (HEIGHT - 2 * PAD);
   const newest = lines[0].points.at(-1)?.[1];
@@ -19,7 +19,7 @@ export function chart({ name, lines, word, from, to, width, note = "" }) {
       s("line", { x1: 0, x2: width, y1: y(top / 2), y2: y(top / 2), class: "grid" }),
       s("line", { x1: 0, x2: width, y1: y(0), y2: y(0), class: "axis" }),
       lines.map((line) => drawn(line, from, x, y, word)),
-      s("text", { x: 2, y: y(top) + 12, class: "scale" }, word(top))),
+      all.length > 0 && s("text", { x: 2, y: y(top) + 12, class: "scale" }, word(top))),
     h("div", { class: "times dim" }, h("span", {}, clock(from)), all.length ? null : h("span", {}, "nothing yet"), h("span", {}, clock(to))));
 }
 
@@ -32,9 +32,10 @@ function drawn({ points, isDots = false, look = 0 }, from, x, y, word) {
   return [look ? null : s("path", { d: area, class: `area series-${look}` }), s("path", { d: path, class: `curve series-${look}` })];
 }
 
-/** The next of 1, 2, 5, 10, … */
-function nice(value) {
+/** The next of 1, 2, 5, 10, … of its unit. */
+function nice(value, step) {
   if (value <= 0) return 1;
-  const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value);
+  const unit = step > 1 ? step ** Math.max(0, Math.floor(Math.log(value) / Math.log(step))) : 1;
+  const power = 10 ** Math.floor(Math.log10(value / unit));
+  return [1, 2, 5, 10].map((each) => each * power * unit).find((top) => top >= value);
 }

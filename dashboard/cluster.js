@@ -1,18 +1,37 @@
 // The machines as cards, each with a bar of its memory: what of which model lies there.
 
-import { $, h, s, show } from "./dom.js";
-import { bytes, duration, ms, plural, rate, state } from "./format.js";
+import { $, command, h, s, show } from "./dom.js";
+import { bytes, duration, layersHeld, ms, passing, plural, rate, state } from "./format.js";
 import { showSplits } from "./split.js";
 
 const KINDS = { coordinator: "this machine", rpc: "rpc-server", dllama: "dllama worker", ollama: "Ollama", openai: "server" };
-export const PARTS = [["model_bytes", "weights"], ["kv_bytes", "KV cache"], ["compute_bytes", "compute"]];
+const LOOK = { rpc: "rpc check", dllama: "dllama check --verify", ollama: "nodes health", openai: "nodes health" };
+const MANY = 12; // machines, above which their cards are small
+const PARTS = [["model_bytes", "weights"], ["kv_bytes", "KV cache"], ["compute_bytes", "compute"]];
 
 export function showCluster(now) {
+  show($("first"), isNew(now) ? firstSteps() : null);
   show($("tiles"), tiles(now));
   showSplits($("splits"), now);
+  $("machines").classList.toggle("many", now.machines.length > MANY);
   show($("machines"), now.machines.map((machine) => card(machine, now.at)),
-    now.machines.length > 1 ? null : h("p", { class: "card empty" }, "No workers yet. In the console: ", h("code", {}, "worker start --count 2"), ", or ", h("code", {}, "rpc discover"), "."));
-  show($("legend"), PARTS.map(([name, word]) => [swatch(name), h("span", {}, word)]), swatch("other"), h("span", {}, "in use by others"), swatch("free"), h("span", {}, "free"));
+    now.machines.length > 1 ? null : h("p", { class: "card empty" }, "No other machine is known yet."));
+  show($("legend"), [...PARTS, ["other", "in use by others"], ["free", "free"]].map(([name, word]) => h("span", { class: "key" }, swatch(name), ` ${word}`)),
+    now.links_are_measured ? h("span", {}, "↑ sent from here ↓ received here") : h("span", {}, "what passes to and from each worker is not measured on this system"));
+}
+
+const isNew = ({ summary, coordinators, answers }) => !summary.workers.known && !summary.servers.ready && !coordinators.length && !answers.running.length && !answers.recent.length;
+
+function firstSteps() {
+  return h("article", { class: "card first" }, h("h2", {}, "Begin here"),
+    h("p", {}, "No worker is known yet, and no server answers. Each of these opens the console with its line; Enter runs it."),
+    h("dl", { class: "steps" }, [
+      ["demo", "see it work on this machine: two workers, the model that is shipped, one question"],
+      ["discover", "find workers and servers of models on this machine's networks"],
+      ["rpc add ", "use workers whose addresses you know"],
+      ["nodes add ", "use an Ollama node, or any server that speaks the OpenAI API"],
+      ["doctor", "check what is installed here, and how to mend what is missing"],
+    ].map(([line, why]) => [h("dt", {}, command(line)), h("dd", {}, why)])));
 }
 
 function tiles({ summary, distributed, model, at, machines }) {
@@ -42,16 +61,17 @@ function card(machine, at) {
   return h("article", { class: `card machine is-${tone}`, "data-key": machine.endpoint, "data-endpoint": machine.endpoint },
     h("header", {}, h("h3", {}, isHere ? "this machine" : machine.endpoint), isHere ? null : h("span", { class: `state ${tone}` }, `${sign} ${word}`)),
     h("p", { class: "dim" }, facts(machine, isHere)),
-    machine.total ? memory(machine) : null,
+    machine.health === "lost" ? null : memory(machine),
     machine.holds.map(holding),
+    machine.loaded.length ? h("p", { class: "holding" }, h("strong", {}, machine.loaded.join(", ")), machine.loaded_bytes ? ` ${bytes(machine.loaded_bytes)} in memory` : " loaded") : null,
     machine.detail && h("p", { class: `cause ${tone === "good" ? "dim" : tone}` }, machine.detail),
-    tone !== "good" && !isHere && machine.last_seen ? h("p", { class: "dim" }, `last answered ${duration(at - machine.last_seen)} ago`) : null);
+    tone !== "good" && !isHere && h("p", { class: "dim" }, machine.last_seen ? `last answered ${duration(at - machine.last_seen)} ago · try: ` : "try: ", command(LOOK[machine.kind])));
 }
 
 function facts(machine, isHere) {
   const words = isHere ? [machine.version, ...machine.devices] : [machine.models !== null && machine.version ? null : KINDS[machine.kind] ?? machine.kind, machine.version];
   if (isHere && machine.cpu_percent !== null) words.push(`CPU ${Math.round(machine.cpu_percent)} %`);
-  if (machine.sent_per_second !== null) words.push(`↑\u00a0${bytes(Math.round(machine.sent_per_second)).replace(" ", "\u00a0")}/s ↓\u00a0${bytes(Math.round(machine.received_per_second)).replace(" ", "\u00a0")}/s`);
+  if (machine.sent_per_second !== null) words.push(passing(machine));
   if (machine.devices.length > 1) words.push(plural(machine.devices.length, "device"));
   if (machine.latency_ms !== null) words.push(ms(machine.latency_ms));
   if (machine.models !== null) words.push(plural(machine.models, "model"));
@@ -64,6 +84,7 @@ function facts(machine, isHere) {
 function memory(machine) {
   const held = PARTS.map(([name]) => [name, machine.holds.reduce((sum, each) => sum + each[name], 0)]);
   const ours = held.reduce((sum, [, size]) => sum + size, 0);
+  if (!machine.total) return ours ? h("p", { class: "dim" }, `${bytes(ours)} held; how much memory it has it does not tell`) : null;
   const isHere = machine.kind === "coordinator";
   const other = Math.max(0, machine.total - machine.free - (isHere ? ours : 0));
   const parts = [...held, ["other", other]].filter(([, size]) => size > 0);
@@ -83,7 +104,7 @@ function memory(machine) {
 
 function holding(held) {
   const parts = PARTS.filter(([name]) => held[name]).map(([name, word]) => `${bytes(held[name])} ${word}`);
-  const layers = held.layers ? `${plural(held.layers, "layer")} · ` : "";
+  const layers = held.layers ? `${layersHeld(held.layers, held.cut)} · ` : "";
   return h("p", { class: "holding", "data-key": held.model }, h("strong", {}, held.model), ` ${layers}${parts.join(" · ")}`);
 }
 

@@ -1,16 +1,27 @@
 // A line to the program and what it answers, as it comes. One runs at a time; it can be stopped.
 
 import { $, h } from "./dom.js";
+import { say } from "./header.js";
+import { openTab } from "./tabs.js";
 import { token } from "./token.js";
 import { drawResult } from "./result.js";
 
 const CHIPS = ["status", "rpc list", "rpc check", "coordinator list", "model list", "metrics", "doctor", "help"];
 const MOST = 100; // results that stay
-const past = [];
-let at = 0;
+const MOST_PAST = 200; // lines that this tab remembers, also after a reload
+const PAST = "synaptic-lines";
+const past = JSON.parse(sessionStorage.getItem(PAST) ?? "[]");
+let at = past.length;
 let running = null;
 
 export function focusConsole() { $("line").focus(); }
+
+/** Into the console's line, for a person to read and run. */
+export function offer(line) {
+  openTab("console");
+  $("line").value = line;
+  focusConsole();
+}
 
 export function startConsole() {
   const line = $("line");
@@ -23,7 +34,7 @@ export function startConsole() {
   });
   line.addEventListener("keydown", (event) => {
     const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-    if (!step || !past.length) return;
+    if (!step || !past.length || (line.value && line.value !== past[at])) return; // the arrows of a line being typed choose among its completions
     event.preventDefault();
     at = Math.min(Math.max(at + step, 0), past.length);
     line.value = past[at] ?? "";
@@ -42,8 +53,7 @@ async function learnCommands() {
 }
 
 async function run(line, yes = false) {
-  if (past.at(-1) !== line) past.push(line);
-  at = past.length;
+  remember(line);
   const out = h("div", { class: "out" });
   const entry = h("article", { class: "entry" }, h("p", { class: "asked" }, h("span", { class: "prompt" }, "synaptic> "), line), out);
   const all = $("transcript");
@@ -60,8 +70,14 @@ async function run(line, yes = false) {
   } finally {
     running = null;
     busy(false);
-    entry.scrollIntoView({ block: "end" });
+    say(`${line}: done`);
   }
+}
+
+function remember(line) {
+  if (past.at(-1) !== line) past.push(line);
+  sessionStorage.setItem(PAST, JSON.stringify(past.slice(-MOST_PAST)));
+  at = past.length;
 }
 
 function post(body, accept, signal) {
@@ -87,6 +103,7 @@ function draw(out, frame, line) {
   else if (frame.type === "line") lastText(out, "log-text").append(`${frame.text}\n`);
   else if (frame.type === "result") showResult(out, frame, line);
   else if (frame.type === "error") out.append(failure(frame.error, line, frame.details));
+  $("line").value ||= frame.prefill ?? frame.view?.prefill ?? ""; // one Enter does what was probably meant
   if (isAtEnd) $("transcript").scrollTop = $("transcript").scrollHeight;
 }
 

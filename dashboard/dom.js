@@ -31,6 +31,9 @@ export function show(parent, ...wanted) {
   match(parent, fresh);
 }
 
+/** A command that the console takes when it is clicked; main.js listens. */
+export const command = (line) => h("button", { type: "button", class: "command", "data-command": line }, line);
+
 function match(old, fresh) {
   const now = [...old.childNodes];
   const next = [...fresh.childNodes];

@@ -80,6 +80,7 @@ export class Feed {
     if (this.all.length > MOST) this.all.shift();
     if (this.isPaused) { this.waiting += 1; this.tell(); return; }
     this.fresh.push(line);
+    if (this.fresh.length > MOST) this.fresh.shift(); // nothing is drawn while the page is in the background
     this.frame ||= requestAnimationFrame(() => this.append());
   }
 

@@ -10,7 +10,21 @@ export function bytes(count) {
 
 export const rate = (value) => (value === null || value === undefined ? "–" : value >= 100 ? Math.round(value).toString() : value.toFixed(1));
 
+/** Bytes per second to a machine and from it, or of this one. */
+export const passing = ({ sent_per_second, received_per_second }) => `↑\u00a0${perSecond(sent_per_second)} ↓\u00a0${perSecond(received_per_second)}`;
+
+const perSecond = (count) => `${bytes(Math.round(count)).replace(" ", "\u00a0")}/s`;
+
+/** At most so many letters; what is left out is in the middle, for addresses differ at both ends. */
+export function shortened(text, most) {
+  const half = Math.max(2, Math.floor((most - 1) / 2));
+  return text.length <= most ? text : `${text.slice(0, half)}…${text.slice(-half)}`;
+}
+
 export const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+
+/** Where a model is cut by tensors, each machine has a slice of every layer. */
+export const layersHeld = (count, cut) => (cut === "tensor" ? `a slice of ${plural(count, "layer")}` : plural(count, "layer"));
 
 export function ms(value) {
   if (value === null || value === undefined) return "–";

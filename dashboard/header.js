@@ -1,10 +1,12 @@
 // What one look tells: the headline, whether the page is live, and what needs attention.
 
-import { $, h, show } from "./dom.js";
-import { clock, plural, rate } from "./format.js";
+import { $, command, h, show } from "./dom.js";
+import { clock, plural, rate, state } from "./format.js";
 
+const MOST_ALERTS = 6;
 let lastSeen = 0;
 let counting = 0;
+let before = null; // what was said of
 
 export function showHeader(now) {
   lastSeen = now.at;
@@ -19,30 +21,45 @@ export function showHeader(now) {
   $("version").textContent = now.version;
   const trouble = now.alerts.length ? `${now.alerts.length} ! ` : "";
   document.title = `${trouble}${tokens_per_second ? `${rate(tokens_per_second)} tok/s · ` : ""}synaptic`;
-  show($("alerts"), now.alerts.map(alert));
+  const more = now.alerts.length - MOST_ALERTS;
+  show($("alerts"), now.alerts.slice(0, MOST_ALERTS).map(alert), more > 0 && h("li", { class: "alert attention" }, `and ${more} more; the cards below tell which`));
+  announce(now);
 }
+
+/** To those who hear the page: what changed its state. Never how fast, or what is written. */
+function announce(now) {
+  const states = new Map([...now.coordinators.map((each) => [`${each.engine} ${each.model}`, each.state]), ...now.machines.map((each) => [each.endpoint, each.health])]);
+  const news = before ? [...states].filter(([name, word]) => before.get(name) !== word).map(([name, word]) => `${name}: ${state(word).word}`) : [];
+  before = states;
+  if (news.length) say(news.join(". "));
+}
+
+export function say(text) { $("said").textContent = text; }
 
 function alert({ severity, message, hint }) {
   return h("li", { class: `alert ${severity === "error" ? "bad" : "attention"}` },
-    h("span", { class: "sign", "aria-label": severity }, severity === "error" ? "✗" : "!"),
-    h("span", {}, message, " ", hint && h("code", { class: "dim" }, `try: ${hint}`)));
+    h("span", { class: "sign", role: "img", "aria-label": severity }, severity === "error" ? "✗" : "!"),
+    h("span", {}, message, hint && [" · try: ", command(hint)]));
 }
 
+const SAID = { open: "connected, live", waiting: "disconnected: the program does not answer", locked: "this page needs its token" };
+
 /** The pill at the top, and a banner while nobody answers. */
-export function showLink(state, seconds) {
+export function showLink(link, seconds) {
   clearInterval(counting);
   const pill = $("link"), banner = $("banner");
-  pill.dataset.state = state;
-  pill.textContent = { open: "● live", waiting: "✗ disconnected", locked: "! locked" }[state];
-  document.body.classList.toggle("stale", state !== "open");
-  banner.hidden = state !== "waiting";
-  if (state !== "waiting") return;
+  if (pill.dataset.state !== link) say(SAID[link]);
+  pill.dataset.state = link;
+  pill.textContent = { open: "● live", waiting: "✗ disconnected", locked: "! locked" }[link];
+  document.body.classList.toggle("stale", link !== "open");
+  banner.hidden = link !== "waiting";
+  if (link !== "waiting") return;
   let left = Math.ceil(seconds);
-  const say = () => {
+  const count = () => {
     const seen = lastSeen ? ` What you see is from ${clock(lastSeen)}.` : "";
     banner.textContent = `Disconnected: the program does not answer. ${left > 0 ? `Trying again in ${left} s.` : "Trying again now."}${seen}`;
     left -= 1;
   };
-  say();
-  counting = setInterval(say, 1000);
+  count();
+  counting = setInterval(count, 1000);
 }

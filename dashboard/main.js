@@ -10,13 +10,14 @@ import { showCluster } from "./cluster.js";
 import { showActivity } from "./activity.js";
 import { showNodes } from "./nodes.js";
 import { Feed, asEvent, asLine } from "./feed.js";
-import { startConsole, focusConsole } from "./console.js";
+import { startConsole, focusConsole, offer } from "./console.js";
 
 takeToken();
 const nextTheme = startTheme($("theme"));
 
 let newest = null; // the last snapshot
 let points = []; // of the charts
+let width = 0;
 
 const feeds = {
   nodes: new Feed($("node-feed"), "/ws/ollama_logs", asEvent),
@@ -29,6 +30,7 @@ function hear(text) {
   if (newest && newest.version !== snapshot.version) location.reload();
   newest = snapshot;
   remember(snapshot);
+  showHeader(newest);
   draw();
 }
 
@@ -38,14 +40,14 @@ function remember({ history, sample }) {
   else if (sample && sample.at !== points.at(-1)?.at) points = [...points.slice(-600), sample];
 }
 
+/** What is looked at; nothing while the page is in the background. */
 function draw() {
-  if (!newest) return;
-  showHeader(newest);
+  if (!newest || document.hidden) return;
   ({ cluster: showCluster, activity: (now) => showActivity(now, points), nodes: showNodes })[current()]?.(newest);
 }
 
 const link = new Link("/ws/dashboard", hear, (state, seconds) => {
-  showLink(state, seconds, newest);
+  showLink(state, seconds);
   $("unlock").hidden = state !== "locked";
 });
 
@@ -64,7 +66,15 @@ onTab((name) => {
 startTabs();
 startConsole();
 link.open();
-new ResizeObserver(draw).observe(document.querySelector("main"));
+new ResizeObserver(([{ contentRect }]) => {
+  if (contentRect.width !== width) draw(); // pictures are drawn for a width
+  width = contentRect.width;
+}).observe(document.querySelector("main"));
+document.addEventListener("visibilitychange", draw);
+document.addEventListener("click", ({ target }) => {
+  const line = target.closest("[data-command]")?.dataset.command;
+  if (line) offer(line);
+});
 
 const keys = $("keys");
 $("help").addEventListener("click", () => keys.showModal());

@@ -6,12 +6,14 @@ import contextlib
 import dataclasses
 import json
 import os
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import aiohttp
 import ollama
+from conftest import DEMO, end
 from ollamas import Fake
 
 from synaptic.endpoint import Endpoint
@@ -94,3 +96,16 @@ async def serving(
         await gateway.close()
         await listening.close()
         await session.close()
+
+
+@contextlib.contextmanager
+def making_vectors(llama_server: Path) -> Iterator[str]:
+    """A real llama-server that makes embeddings with the demo, as `vectors`; its URL."""
+    words = [str(llama_server), "-m", str(DEMO), "--alias", "vectors", "--host", "127.0.0.1", "--port", "0", "--embeddings"]
+    words += ["--pooling", "mean", "--no-ui"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ, text=True)
+    try:
+        yield next(line.split()[-1] for line in process.stdout if "listening on http" in line)
+    finally:
+        end(process)
+        process.stdout.close()

@@ -31,7 +31,9 @@ async def serve(
 
     It listens on this machine only, on the next free port from 11435; another --host needs a key. --key-env names the
     environment variable that holds the key, which clients then send as `Authorization: Bearer …`. In a shell it serves in the
-    background until `serve off`.
+    background until `serve off`. Models that it loads write up to 4 answers at once where memory allows, or as many as
+    `config set parallel` says; who comes later waits for a turn. Answers outlive a lost worker without asking anyone,
+    unless `failover` is off.
 
         serve
         serve --port 8000 --key-env GATEWAY_KEY

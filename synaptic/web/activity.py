@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 
+from synaptic.engines.root_events import Figures, RootAnswered, TokensPassed
 from synaptic.events import (
     Event,
     GenerationFinished,
@@ -15,6 +16,8 @@ from synaptic.events import (
     WorkProgressed,
     WorkStarted,
 )
+from synaptic.models.model import BUILTIN
+from synaptic.web.machines import HERE
 
 RECENT = 50
 
@@ -28,6 +31,15 @@ class LostOn:
     cause: str
     tokens: int
     where: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Of one token of a built-in root, in milliseconds. `waits`: worker → how long for it, where each is waited for apart."""
+
+    computing_ms: float
+    waiting_ms: float
+    waits: tuple[tuple[str, float], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +59,7 @@ class Generation:
     ended: float | None = None
     cause: str = ""
     failovers: tuple[LostOn, ...] = ()
+    cost: Cost | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +98,10 @@ class Activity:
             case GenerationProgressed() if running := self.running.get(event.generation):
                 self.tokens += max(event.tokens - running.tokens, 0)
                 self.running[event.generation] = _further(running, event)
+            case TokensPassed(phase="answer"):
+                self._costs(event.model, event.figures)
+            case RootAnswered():
+                self._costs(event.model, event.answer)
             case GenerationWentOn() if running := self.running.get(event.generation):
                 failover = LostOn(event.at, event.lost, event.cause, event.tokens, event.where)
                 self.running[event.generation] = dataclasses.replace(
@@ -93,6 +110,17 @@ class Activity:
             case GenerationFinished() if running := self.running.pop(event.generation, None):
                 self.tokens += max(event.tokens - running.tokens, 0)
                 self.recent.append(_ended(running, event))
+
+    def _costs(self, model: str, figures: Figures) -> None:
+        """A root writes one answer at a time: the first that is not over."""
+        running = next((each for each in self.running.values() if each.model == model and each.via == BUILTIN), None)
+        if running and figures.tokens:
+            self.running[running.number] = dataclasses.replace(running, cost=_cost(figures))
+
+
+def _cost(figures: Figures) -> Cost:
+    waits = tuple((each.node, round(each.ms / figures.tokens, 2)) for each in figures.nodes if each.node != HERE and each.ms)
+    return Cost(round(figures.computing_ms / figures.tokens, 2), round(figures.waiting_ms / figures.tokens, 2), waits)
 
 
 def _further(running: Generation, event: GenerationProgressed) -> Generation:

@@ -6,7 +6,7 @@ import dataclasses
 import errno
 from typing import TYPE_CHECKING
 
-from synaptic.errors import SynapticError
+from synaptic.errors import SynapticError, os_reason
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -41,7 +41,7 @@ async def listen(app: web.Application, host: str, port: int, tries: int = TRIES)
                 await web.TCPSite(runner, host, candidate).start()
             except OSError as error:
                 if error.errno not in _TAKEN:
-                    raise SynapticError(f"cannot listen on {host}: {error.strerror or error}", hint="try another --host") from error
+                    raise SynapticError(f"cannot listen on {host}: {os_reason(error)}", hint="try another --host") from error
                 continue
             bound = int(runner.addresses[0][1])
             return Listening(f"http://{f'[{host}]' if ':' in host else host}:{bound}", bound, runner)

@@ -16,12 +16,14 @@ import re
 from collections.abc import Callable, Iterator
 
 from synaptic.events import BackendChecked, ChildChanged, ChildSpoke, Event, ModelPlaced
+from synaptic.models.model import DLLAMA
 from synaptic.results import gib, plural
 from synaptic.web.message import DEBUG, ERROR, INFO, WARNING, Message
 
 GREETING = "Connected to llama.cpp monitoring"
 SYSTEM, COORDINATOR, BACKEND = "system", "coordinator", "rpc_backend"
 HERE = "here"  # what a coordinator holds on its own machine
+RPC, DLLAMA_WORKER = "RPC backend", "dllama worker"
 _CONNECTED = ("idle", "in-use")
 _LEVELS = {"E": ERROR, "W": WARNING, "D": DEBUG}
 _LEVEL = re.compile(r"^(?:[\d.]+ )?([EWD]) ")
@@ -33,6 +35,7 @@ class LlamaEvents:
     def __init__(self, about: Callable[[str], tuple[str, int | None]]) -> None:
         self._about = about
         self._placed: dict[str, ModelPlaced] = {}  # said when the coordinator is ready
+        self._ready: set[str] = set()
         self._connected: set[str] = set()
 
     def of(self, event: Event) -> Iterator[Message]:
@@ -40,6 +43,8 @@ class LlamaEvents:
             case ChildSpoke() if component := _component(event.child):
                 level = match[1] if (match := _LEVEL.match(event.line)) else ""
                 yield Message(component, "log", event.line, _LEVELS.get(level, INFO), {"source": event.child}, event.at)
+            case ModelPlaced() if event.coordinator in self._ready:
+                yield from self._of_placed(event)
             case ModelPlaced():
                 self._placed[event.coordinator] = event
             case ChildChanged() if _component(event.child) == COORDINATOR:
@@ -52,6 +57,7 @@ class LlamaEvents:
     def _of_coordinator(self, event: ChildChanged) -> Iterator[Message]:
         model = event.child.partition(" ")[2]
         engine, port = self._about(event.child)
+        (self._ready.add if event.after == "ready" else self._ready.discard)(event.child)
         match event.after:
             case "starting":
                 yield _coordinator("info", f"{engine} coordinator starting: {model}", event)
@@ -66,13 +72,13 @@ class LlamaEvents:
                 yield _coordinator("error", f"{engine} coordinator failed: {event.cause or 'no cause is known'}", event, ERROR)
 
     def _of_placed(self, event: ModelPlaced) -> Iterator[Message]:
-        sizes = dict(event.bytes_by_device)
+        sizes, noun = dict(event.bytes_by_device), noun_of(self._about(event.coordinator)[0])
         yield Message(COORDINATOR, "model_load", f"Model loaded: {event.model}", details={"bytes": dict(sizes)}, timestamp=event.at)
         for endpoint in (name for name in sizes if name != HERE):
-            yield from self._now_connected(endpoint, event.at)
+            yield from self._now_connected(endpoint, event.at, noun)
             text = f"{endpoint} holds {gib(sizes[endpoint])} of {event.model}"
             yield Message(BACKEND, "status", text, details={"endpoint": endpoint, "bytes": sizes[endpoint]}, timestamp=event.at)
-        yield active(event.model, len(sizes.keys() - {HERE}), event.at)
+        yield active(event.model, len(sizes.keys() - {HERE}), event.at, noun)
 
     def _of_worker(self, event: ChildChanged) -> Iterator[Message]:
         endpoint, details = event.child.split(" ", 1)[1], _details(event)
@@ -93,14 +99,18 @@ class LlamaEvents:
             details: dict[str, str] = {"endpoint": endpoint, "state": event.state}
             yield Message(BACKEND, "disconnect", f"RPC backend disconnected: {endpoint}{cause}", WARNING, {**details}, event.at)
 
-    def _now_connected(self, endpoint: str, at: float) -> Iterator[Message]:
+    def _now_connected(self, endpoint: str, at: float, noun: str = RPC) -> Iterator[Message]:
         if endpoint not in self._connected:
             self._connected.add(endpoint)
-            yield Message(BACKEND, "connect", f"RPC backend connected: {endpoint}", details={"endpoint": endpoint}, timestamp=at)
+            yield Message(BACKEND, "connect", f"{noun} connected: {endpoint}", details={"endpoint": endpoint}, timestamp=at)
 
 
-def active(model: str, backends: int, at: float) -> Message:
-    text = f"Coordinator active ({plural(backends, 'RPC backend')})"
+def noun_of(engine: str) -> str:
+    return DLLAMA_WORKER if engine == DLLAMA else RPC
+
+
+def active(model: str, backends: int, at: float, noun: str = RPC) -> Message:
+    text = f"Coordinator active ({plural(backends, noun)})"
     return Message(COORDINATOR, "status", text, details={"model": model, "backends": backends}, timestamp=at)
 
 

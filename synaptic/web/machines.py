@@ -24,6 +24,7 @@ class Holding:
 
     model: str
     engine: str
+    cut: str
     layers: int
     model_bytes: int
     kv_bytes: int
@@ -49,17 +50,19 @@ class Machine:
     since: float | None = None
     holds: tuple[Holding, ...] = ()
     models: int | None = None  # that a server offers
+    loaded: tuple[str, ...] = ()  # those in its memory
+    loaded_bytes: int | None = None
     running: int | None = None  # requests of ours at a server
     cpu_percent: float | None = None
-    sent_per_second: float | None = None  # bytes, of this machine, over every interface but loopback
+    sent_per_second: float | None = None  # bytes: of this machine over every interface but loopback, to a worker from its coordinators
     received_per_second: float | None = None
 
 
 def machines(session: Session, splits: Sequence[Split], here: Machine) -> list[Machine]:
     """This machine first, then workers, then servers; what is known now, without asking anybody."""
-    known = session.pool.records() if "pool" in session.__dict__ else []
-    dllama = session.dllama.records() if "dllama" in session.__dict__ else []
-    nodes = session.nodes.states() if "nodes" in session.__dict__ else []
+    known = session.pool.records() if session.is_open("pool") else []
+    dllama = session.dllama.records() if session.is_open("dllama") else []
+    nodes = session.nodes.states() if session.is_open("nodes") else []
     workers = sorted((*known, *dllama), key=lambda record: (record.kind.value != Kind.RPC.value, record.endpoint))
     return [
         dataclasses.replace(here, holds=_held(HERE, splits)),
@@ -106,8 +109,10 @@ class ThisMachine:
 
 
 def _worker(record: Record, splits: Sequence[Split]) -> Machine:
+    endpoint = str(record.endpoint)
+    links = [link for split in splits for link in split.links if link.endpoint == endpoint]
     return Machine(
-        str(record.endpoint),
+        endpoint,
         record.kind.value,
         record.state.value,
         record.health,
@@ -120,7 +125,9 @@ def _worker(record: Record, splits: Sequence[Split]) -> Machine:
         devices=tuple(device.name for device in record.devices),
         last_seen=record.last_seen,
         since=record.since,
-        holds=_held(str(record.endpoint), splits),
+        holds=_held(endpoint, splits),
+        sent_per_second=sum(link.sent_per_second for link in links) if links else None,
+        received_per_second=sum(link.received_per_second for link in links) if links else None,
     )
 
 
@@ -137,13 +144,15 @@ def _server(state: NodeState) -> Machine:
         last_seen=state.last_seen,
         since=state.since,
         models=len(state.offers),
+        loaded=tuple(offer.name for offer in state.offers if offer.is_loaded),
+        loaded_bytes=state.memory,
         running=state.running,
     )
 
 
 def _held(endpoint: str, splits: Iterable[Split]) -> tuple[Holding, ...]:
     return tuple(
-        Holding(split.model, split.engine, share.layers, share.model_bytes, share.kv_bytes, share.compute_bytes)
+        Holding(split.model, split.engine, split.cut, share.layers, share.model_bytes, share.kv_bytes, share.compute_bytes)
         for split in splits
         for share in split.shares
         if share.endpoint == endpoint and share.model_bytes + share.kv_bytes + share.compute_bytes

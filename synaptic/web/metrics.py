@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from synaptic.engines.root_events import RootAnswered, Storage
 from synaptic.events import Event, GenerationFinished, GenerationStarted, GenerationWentOn
 from synaptic.web.splits import splits
 
@@ -31,6 +32,10 @@ class Meters:
         self._failovers = Counter("synaptic_failovers", "Answers that went on after a loss.", ("model",), registry=own)
         self._rates = Histogram("synaptic_tokens_per_second", "Speed of whole answers.", by_model, buckets=_RATES, registry=own)
         self._waits = Histogram("synaptic_ttft_seconds", "Time to the first token.", by_model, buckets=_WAITS, registry=own)
+        kept = ("model", "where")
+        self._layers = Counter("synaptic_storage_layers", "Layers that a built-in root needed.", kept, registry=own)
+        self._experts = Counter("synaptic_storage_experts", "Experts that a built-in root needed.", kept, registry=own)
+        self._read = Counter("synaptic_storage_read_bytes", "Bytes of models read from disk to answer.", ("model",), registry=own)
         self._running = Gauge("synaptic_answers_running", "Answers on their way.", registry=own)
         self._speed = Gauge("synaptic_tokens_per_second_now", "Speed of all running answers together.", registry=own)
         self._backends = Gauge("synaptic_backends", "Known workers and servers.", ("kind", "state"), registry=own)
@@ -44,6 +49,8 @@ class Meters:
                 self._failovers.labels(event.model).inc()
             case GenerationFinished():
                 self._count(event, self._vias.pop(event.generation, ""))
+            case RootAnswered(storage=Storage() as storage):
+                self._count_storage(event.model, storage)
 
     def render(self, session: Session, activity: Activity) -> bytes:
         self._running.set(len(activity.running))
@@ -51,6 +58,12 @@ class Meters:
         _set(self._backends, Tally(_backends(session)))
         _set(self._coordinators, Tally((split.engine, split.state) for split in splits(session)))
         return generate_latest(self._registry)
+
+    def _count_storage(self, model: str, storage: Storage) -> None:
+        for counter, needed, hits in ((self._layers, storage.layers, storage.hits), (self._experts, storage.experts, storage.expert_hits)):
+            counter.labels(model, "memory").inc(hits)
+            counter.labels(model, "disk").inc(needed - hits)
+        self._read.labels(model).inc(storage.bytes)
 
     def _count(self, event: GenerationFinished, via: str) -> None:
         self._answers.labels(event.model, via, "complete" if event.complete else "incomplete").inc()
@@ -62,10 +75,10 @@ class Meters:
 
 
 def _backends(session: Session) -> list[tuple[str, str]]:
-    opened = session.__dict__
-    records = [*(session.pool.records() if "pool" in opened else []), *(session.dllama.records() if "dllama" in opened else [])]
-    states = session.nodes.states() if "nodes" in opened else []
-    found = [(record.kind.value, record.state.value) for record in records]
+    pool = session.pool.records() if session.is_open("pool") else []
+    dllama = session.dllama.records() if session.is_open("dllama") else []
+    states = session.nodes.states() if session.is_open("nodes") else []
+    found = [(record.kind.value, record.state.value) for record in (*pool, *dllama)]
     return found + [(state.node.kind.value, state.state.value) for state in states if state.is_ready or state.node.source != "default"]
 
 

@@ -8,7 +8,7 @@ import hashlib
 from aiohttp import web
 
 from synaptic import shipped
-from synaptic.errors import SynapticError
+from synaptic.errors import SynapticError, os_reason
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 MODULES = (
@@ -46,5 +46,5 @@ def _read(name: str) -> File:
     try:
         content = shipped.page(name).read_bytes()
     except OSError as error:
-        raise SynapticError(f"the dashboard's page is not here: {name}: {error.strerror}", hint="install the program again") from error
+        raise SynapticError(f"the dashboard's page is not here: {name}: {os_reason(error)}", hint="install the program again") from error
     return File(content, _TYPES[name.rsplit(".", 1)[1]], f'"{hashlib.sha256(content).hexdigest()[:16]}"')

@@ -14,15 +14,17 @@ from synaptic.errors import SynapticError
 from synaptic.events import ChildSpoke, Event
 from synaptic.web.activity import Activity
 from synaptic.web.hub import Feed
+from synaptic.web.links import Links
 from synaptic.web.machines import Machine, ThisMachine
 from synaptic.web.snapshot import Sample, snapshot
+from synaptic.web.splits import lines, splits
 
 if TYPE_CHECKING:
     from synaptic.session import Session
 
 _logger = logging.getLogger(__name__)
 EVERY = 2.0  # seconds between two points of a chart
-AT_MOST = 0.25  # seconds between two snapshots
+AT_MOST = 0.5  # seconds between two snapshots
 REMEMBERED = 300  # points: ten minutes
 NODES_FRESH = 5.0  # seconds for which what the servers said is believed
 
@@ -37,6 +39,7 @@ class Pulse:
         self._here: Machine = self._this.look(time.time())
         self._counted = (time.time(), activity.tokens)
         self._history: collections.deque[Sample] = collections.deque(maxlen=REMEMBERED)
+        self._links = Links()
         self._asking: asyncio.Task[object] | None = None
 
     def hear(self, event: Event) -> None:
@@ -45,7 +48,7 @@ class Pulse:
 
     def text(self, *, whole: bool = True) -> str:
         """`whole`: with the points so far, for one who has none. The user's home is not named in it."""
-        document = snapshot(self._session, self._activity, self._here, at=time.time(), points=self._history, whole=whole)
+        document = snapshot(self._session, self._activity, self._here, self._links, at=time.time(), points=self._history, whole=whole)
         home = self._session.environment.home
         text = json.dumps(document, ensure_ascii=False)
         return text.replace(json.dumps(str(home), ensure_ascii=False)[1:-1], "~") if home and len(str(home)) > 1 else text
@@ -59,7 +62,7 @@ class Pulse:
                         await self._changed.wait()
                 self._changed.clear()
                 try:
-                    self._beat(time.time())
+                    await self._beat(time.time())
                 except (SynapticError, OSError) as error:  # a broken ledger, a system that does not tell: the next beat may do better
                     _logger.warning("no snapshot: %s", error)
                 await asyncio.sleep(AT_MOST)
@@ -67,13 +70,21 @@ class Pulse:
             if self._asking:
                 self._asking.cancel()
 
-    def _beat(self, now: float) -> None:
+    async def _beat(self, now: float) -> None:
         if not self._history or now - self._history[-1].at >= EVERY:
             self._here = self._this.look(now)
+            await self._measure(now)
             self._history.append(self._sample(now))
         if self._feed.viewers:
             self._ask()
             self._feed.publish(self.text(whole=False))
+
+    async def _measure(self, now: float) -> None:
+        """The links, while somebody looks."""
+        if self._feed.viewers:
+            await self._links.look(lines(self._session), now)
+        else:
+            self._links.forget()
 
     def _ask(self) -> None:
         """See how the servers are and which coordinators other programs run, while somebody looks."""
@@ -89,13 +100,17 @@ class Pulse:
 
     def _sample(self, now: float) -> Sample:
         here, session = self._here, self._session
-        records = session.pool.records() if "pool" in session.__dict__ else []
+        known = splits(session, self._links)
+        links = [link for each in known for link in each.links]
+        records = session.pool.records() if session.is_open("pool") else []
         return Sample(
             round(now, 3),
             self._rate(now),
             len(self._activity.running),
             sum(record.health == "ready" for record in records),
             here.cpu_percent,
-            here.sent_per_second,
-            here.received_per_second,
+            here.total - here.free if here.total and here.free is not None else None,
+            sum(share.model_bytes + share.kv_bytes + share.compute_bytes for each in known for share in each.shares),
+            sum(link.sent_per_second for link in links) if links else None,
+            sum(link.received_per_second for link in links) if links else None,
         )

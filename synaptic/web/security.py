@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synaptic.errors import SynapticError
+from synaptic.errors import SynapticError, os_reason
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -61,7 +61,7 @@ def kept_token(path: Path | None) -> str:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         return _read(path) or _write(path, fresh_token())
     except OSError as error:
-        raise SynapticError(f"the token cannot be kept in {path}: {error.strerror}") from error
+        raise SynapticError(f"the token cannot be kept in {path}: {os_reason(error)}") from error
 
 
 def hosts_of(bind: str) -> tuple[str, ...]:

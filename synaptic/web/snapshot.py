@@ -16,8 +16,10 @@ from synaptic.web.machines import HERE, Machine, machines
 from synaptic.web.splits import Split, splits
 
 if TYPE_CHECKING:
+    from synaptic.cluster.node import NodeState
     from synaptic.session import Session
     from synaptic.web.activity import Activity
+    from synaptic.web.links import Links
 
 NO_MODEL = "demo"  # what answers when no model was chosen
 _GOOD = ("ready", "unknown", "busy")
@@ -33,7 +35,9 @@ class Sample:
     answering: int
     ready: int
     cpu_percent: float | None = None
-    sent_per_second: float | None = None
+    used: int | None = None  # bytes of this machine's memory
+    held: int = 0  # bytes that models hold, on all machines
+    sent_per_second: float | None = None  # bytes to all workers, and from them; None: not measured, or nobody looked
     received_per_second: float | None = None
 
 
@@ -46,10 +50,12 @@ class Alert:
     hint: str
 
 
-def snapshot(session: Session, activity: Activity, here: Machine, *, at: float, points: Sequence[Sample], whole: bool) -> Json:
+def snapshot(
+    session: Session, activity: Activity, here: Machine, links: Links, *, at: float, points: Sequence[Sample], whole: bool
+) -> Json:
     """`whole`: with all points of the charts, for one who has none yet; else with the newest."""
     now = session.settings.now
-    split = splits(session)
+    split = splits(session, links)
     known = machines(session, split, here)
     document: dict[str, object] = {
         "at": round(at, 3),
@@ -60,7 +66,8 @@ def snapshot(session: Session, activity: Activity, here: Machine, *, at: float, 
         "summary": _summary(known, split, activity),
         "machines": known,
         "coordinators": split,
-        "nodes": [_node(state) for state in (session.nodes.states() if "nodes" in session.__dict__ else [])],
+        "links_are_measured": links.is_told,
+        "nodes": [_node(state) for state in (session.nodes.states() if session.is_open("nodes") else [])],
         "answers": {"running": list(activity.running.values()), "recent": list(reversed(activity.recent))},
         "works": list(activity.works.values()),
         "alerts": list(alerts(known, split)),
@@ -102,11 +109,13 @@ def _count(known: Sequence[Machine]) -> dict[str, int]:
     }
 
 
-def _node(state: object) -> Json:
-    """The record of `nodes list --json`, with the models' names only."""
+def _node(state: NodeState) -> Json:
+    """The record of `nodes list --json`, with the models' names only, and its load in words."""
     record = to_json(state)
     assert isinstance(record, dict)
     models = record.get("models")
     keep = ("name", "bytes", "quantization", "is_loaded")
     listed = [{key: each.get(key) for key in keep} for each in models if isinstance(each, dict)] if isinstance(models, list) else []
-    return record | {"models": list(listed)}
+    busy = f"{state.load.running} running, {state.load.waiting} waiting" if state.load else ""
+    words = " · ".join(filter(None, (busy, state.load.summary if state.load else "")))
+    return record | {"models": list(listed), "load_in_words": words}

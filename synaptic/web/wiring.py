@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from synaptic import log
 from synaptic.events import Event
+from synaptic.models.model import BUILTIN
 from synaptic.web import journal, llama_events, message, node_events
 from synaptic.web.activity import Activity
 from synaptic.web.hub import Feed
@@ -74,5 +75,6 @@ class Wiring:
         while True:
             await asyncio.sleep(HEARTBEAT)
             for split in splits(self.session):
-                if split.state == "ready":
-                    self.llama.publish(llama_events.active(split.model, len(split.backends), time.time()).text())
+                if split.state == "ready" and split.engine != BUILTIN:
+                    noun = llama_events.noun_of(split.engine)
+                    self.llama.publish(llama_events.active(split.model, len(split.backends), time.time(), noun).text())

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from windows import chromium, look  # noqa: F401 - fixtures for those who look at the page
 
 MAIN = Path(__file__).parents[2] / "main.py"
 NDJSON = "application/x-ndjson"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Iterator
 
 import aiohttp
 import pytest
+from conftest import REPOSITORY
 from prometheus_client.parser import text_string_to_metric_families
+
+from synaptic.web import kernel_tcp
 
 pytestmark = pytest.mark.anyio
 
@@ -89,3 +94,28 @@ async def test_a_page_without_a_websocket_is_told_so(served):
     here = served()
     answer = here.get("/ws/logs", Authorization=f"Bearer {here.token}")
     assert answer.status_code == 426
+
+
+@pytest.fixture
+def own_worker(served) -> Iterator:
+    """A dashboard, and a worker of our own that it knows."""
+    here = served()
+    assert here.run("worker start --engine builtin").status_code == 200
+    yield here
+    here.run("worker stop")  # it would outlive the dashboard
+
+
+@pytest.mark.skipif(kernel_tcp.connections() is None, reason="this kernel does not tell what has passed on a connection")
+async def test_a_root_of_our_own_is_shown_with_its_layers_its_link_and_what_a_token_costs(own_worker):
+    here, model = own_worker, REPOSITORY / "config" / "demo" / "demo-q40.m"
+    assert here.run(f"dllama root {model} --split layers").status_code == 200
+    async with client(here) as http, http.ws_connect(f"{here.url}/ws/dashboard") as live:
+        answered = asyncio.create_task(asyncio.to_thread(here.run, f"ask --model {model} --via builtin What is a worker?"))
+        shown = json.loads((await until(live, '"links": [{'))[-1])
+        (root,) = shown["coordinators"]
+        assert (root["engine"], root["cut"], root["state"]) == ("builtin", "layers", "ready")
+        assert [share["endpoint"] for share in root["shares"] if share["layers"]] == root["backends"]
+        assert (await answered).status_code == 200
+    answer = here.get("/api/dashboard").json()["answers"]["recent"][0]
+    assert answer["via"] == "builtin"
+    assert answer["cost"]["computing_ms"] > 0

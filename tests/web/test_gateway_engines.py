@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 from cabled import Cabled, kill
-from conftest import DEMO, end
 from faq import entries
-from gateways import Served, ollama_client, serving
+from gateways import Served, making_vectors, ollama_client, serving
 from ollamas import RealOllama
 
 from synaptic.engines.answer import Reply
@@ -182,12 +179,8 @@ async def test_a_model_over_workers_is_not_unloaded_by_a_client(alone: Served) -
 
 @pytest.fixture
 def embedder(llama_server: Path) -> Iterator[str]:
-    words = [str(llama_server), "-m", str(DEMO), "--alias", "vectors", "--host", "127.0.0.1", "--port", "0", "--embeddings"]
-    words += ["--pooling", "mean", "--no-ui"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ, text=True)
-    yield next(line.split()[-1] for line in process.stdout if "listening on http" in line)
-    end(process)
-    process.stdout.close()
+    with making_vectors(llama_server) as url:
+        yield url
 
 
 async def test_a_llama_server_makes_embeddings(tmp_path: Path, embedder: str) -> None:

@@ -10,8 +10,8 @@ ONE, TWO = Endpoint("192.168.1.10", 50052), Endpoint("192.168.1.11", 50052)
 NAME = "coordinator llama3.1:405b"
 
 
-def told(*events: Event) -> list[tuple[str, str, str]]:
-    mapper = LlamaEvents(lambda child: ("llama.cpp", 8080))
+def told(*events: Event, engine: str = "llama.cpp") -> list[tuple[str, str, str]]:
+    mapper = LlamaEvents(lambda child: (engine, 8080))
     return [(each.component, each.type, each.message) for event in events for each in mapper.of(event)]
 
 
@@ -37,6 +37,17 @@ def test_a_model_over_two_workers_is_the_promised_story() -> None:
         ("rpc_backend", "status", "192.168.1.11:50052 holds 1 GiB of llama3.1:405b"),
         ("coordinator", "status", "Coordinator active (2 RPC backends)"),
         ("coordinator", "stop", "llama.cpp coordinator stopped"),
+    ]
+
+
+def test_dllama_which_tells_its_layers_only_when_it_is_ready_has_workers_of_its_own_kind() -> None:
+    placed = ModelPlaced(coordinator=NAME, model="m", bytes_by_device=((str(ONE), 2**30), ("here", 5)))
+    assert [message for _, _, message in told(changed("starting", "ready"), placed, engine="dllama")] == [
+        "dllama coordinator started (port 8080)",
+        "Model loaded: m",
+        "dllama worker connected: 192.168.1.10:50052",
+        "192.168.1.10:50052 holds 1 GiB of m",
+        "Coordinator active (1 dllama worker)",
     ]
 
 

@@ -2,51 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from cabled import Cabled
+from windows import VIEWS, is_live, run
 
-browsers = pytest.importorskip("playwright.sync_api", reason="playwright is not here: the page is not looked at (pip install playwright)")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM, reason="no chromium: the page is not looked at (apt-get install chromium, or name one in CHROMIUM)"
-)
-VIEWS = ("cluster", "activity", "nodes", "llama", "logs", "console")
-PATIENCE = 40_000  # milliseconds, on a busy machine
-ALONE = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]  # it asks nobody but us
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[browsers.Browser]:
-    with browsers.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ALONE)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def look(chromium: browsers.Browser) -> Iterator[Callable[..., browsers.Page]]:
-    """Opens an address in a window of its own; what goes wrong in the page fails the test."""
-    opened: list[browsers.Page] = []
-    wrong: list[str] = []
-
-    def start(url: str, *, width: int = 1280, **options: str) -> browsers.Page:
-        page = chromium.new_page(viewport={"width": width, "height": 900}, **options)
-        page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None)
-        page.goto(url)
-        opened.append(page)
-        return page
-
-    yield start
-    for page in opened:
-        page.close()
-    assert wrong == []
+from synaptic.web import kernel_tcp
 
 
 @pytest.fixture
@@ -64,10 +27,6 @@ def slow_worker(rpc_worker) -> Iterator[Callable[[], Cabled]]:
     yield start
     for worker in made:
         worker.close()
-
-
-def is_live(page: browsers.Page) -> None:
-    page.wait_for_selector("#link[data-state=open]")
 
 
 @pytest.mark.parametrize("width", [400, 900, 1600])
@@ -105,6 +64,8 @@ def test_an_answer_is_watched_a_worker_dies_and_it_goes_on(served, look, slow_wo
     assert "● in use" in card
     assert "weights" in card
     assert "layer" in card
+    if kernel_tcp.connections() is not None:
+        page.wait_for_selector(f"[data-endpoint='{workers[1].endpoint}'] >> text=/↑.+\\/s ↓.+\\/s/")  # what passes is counted
     workers[0].worker.process.kill()
     gone = page.wait_for_selector(f"[data-endpoint='{workers[0].endpoint}'].is-bad")
     assert "✗" in gone.inner_text()  # a sign, not only a colour
@@ -116,6 +77,11 @@ def test_an_answer_is_watched_a_worker_dies_and_it_goes_on(served, look, slow_wo
     page.wait_for_selector("#run:not([hidden])")
     assert "they produce every token of the answer" in page.inner_text(".answer-text")
     page.screenshot(path=tmp_path / "went-on.png", full_page=True)
+    page.reload()
+    page.click("#tab-activity")
+    assert page.wait_for_selector("#charts [data-key='tokens/s'] .curve")  # the last minutes are still there
+    assert page.locator("#charts [data-key='time to first token'] .dot").count() == 1
+    assert page.locator("#recent tr:has-text('✓ done')").count() == 1
 
 
 def test_the_console_runs_a_command_asks_before_harm_and_shows_text_as_text(served, look):
@@ -130,9 +96,7 @@ def test_the_console_runs_a_command_asks_before_harm_and_shows_text_as_text(serv
         "config show",
         "rpc remove --all",
     ):
-        page.fill("#line", line)
-        page.press("#line", "Enter")
-        page.wait_for_selector("#run:not([hidden])")
+        run(page, line)
     assert page.locator("#transcript img").count() == 0
     assert "<img src=x onerror=document.title=1>" in page.inner_text("#transcript table")
     page.click("text=yes, do it")
@@ -140,6 +104,25 @@ def test_the_console_runs_a_command_asks_before_harm_and_shows_text_as_text(serv
     page.fill("#line", "exit")
     page.press("#line", "Enter")
     page.wait_for_selector("text=cannot be left from here")
+
+
+def test_the_console_remembers_its_lines_and_offers_to_send_what_is_no_command(served, look):
+    here = served()
+    page = look(here.page)
+    is_live(page)
+    page.click("#tab-console")
+    run(page, "status")
+    run(page, "rpc ad")
+    assert page.input_value("#line") == "ask rpc ad"
+    page.reload()
+    is_live(page)
+    for expected in ("rpc ad", "status", "status"):
+        page.press("#line", "ArrowUp")
+        assert page.input_value("#line") == expected
+    page.press("#line", "ArrowDown")
+    page.press("#line", "ArrowDown")
+    assert page.input_value("#line") == ""
+    page.wait_for_function("[...document.querySelectorAll('#commands option')].some((each) => each.value === 'rpc discover')")
 
 
 def test_logs_are_filtered_paused_and_followed(served, look):

@@ -16,6 +16,7 @@ from synaptic.process.placement import Share
 from synaptic.session import Session
 from synaptic.settings import Settings
 from synaptic.web.activity import Activity
+from synaptic.web.links import Link, Links
 from synaptic.web.machines import HERE, Machine, machines
 from synaptic.web.snapshot import Sample, alerts, snapshot
 from synaptic.web.splits import Split
@@ -26,6 +27,7 @@ SPLIT = Split(
     name="coordinator m",
     model="m",
     engine="llama.cpp",
+    cut="layers",
     state="ready",
     cause="",
     pid=1,
@@ -40,6 +42,7 @@ SPLIT = Split(
     answering=0,
     backends=(str(ONE),),
     shares=(Share(str(ONE), 60, 30, 10, 3), Share(HERE, 40)),
+    links=(Link(str(ONE), 70.0, 7.0),),
 )
 
 
@@ -55,6 +58,7 @@ def test_each_machine_says_what_of_which_model_it_holds(session: Session) -> Non
     assert [(held.model, held.layers, held.model_bytes, held.kv_bytes) for held in worker.holds] == [("m", 3, 60, 30)]
     assert (worker.total, worker.free, worker.devices, worker.latency_ms) == (100, 75, ("RPC0", "RPC1"), 1.5)
     assert [held.model_bytes for held in here.holds] == [40]
+    assert (worker.sent_per_second, worker.received_per_second, here.sent_per_second) == (70.0, 7.0, None)
 
 
 def test_what_is_lost_or_failed_is_an_alert_with_a_way_out() -> None:
@@ -71,8 +75,8 @@ def test_what_is_lost_or_failed_is_an_alert_with_a_way_out() -> None:
 def test_it_opens_no_room_and_is_json(session: Session) -> None:
     points = [Sample(1.0, 2.0, 0, 0), Sample(3.0, 4.0, 1, 0)]
     here = Machine(HERE, "coordinator", "idle", "ready")
-    whole = snapshot(session, Activity(), here, at=5.0, points=points, whole=True)
-    later = snapshot(session, Activity(), here, at=5.0, points=points, whole=False)
+    whole = snapshot(session, Activity(), here, Links(), at=5.0, points=points, whole=True)
+    later = snapshot(session, Activity(), here, Links(), at=5.0, points=points, whole=False)
     assert json.loads(json.dumps(whole))["history"][1]["tokens_per_second"] == 4.0
     assert isinstance(later, dict)
     assert (later["sample"], "history" in later) == (json.loads(json.dumps(whole))["history"][1], False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from synaptic.engines.root_events import Figures, NodeFigures, RootAnswered, TokensPassed
 from synaptic.events import (
     Event,
     GenerationFinished,
@@ -12,7 +13,7 @@ from synaptic.events import (
     WorkProgressed,
     WorkStarted,
 )
-from synaptic.web.activity import Activity
+from synaptic.web.activity import Activity, Cost
 
 STARTED = GenerationStarted(at=100.0, generation=7, model="m", via="llama.cpp", where="2 workers", why="it fits")
 
@@ -62,6 +63,17 @@ def test_long_works_show_how_far_they_are() -> None:
     (work,) = after(*begun).works.values()
     assert (work.what, work.began, work.done, work.total) == ("m loading", 1.0, 3, 80)
     assert not after(*begun, WorkFinished(work=3, what="m loading")).works
+
+
+def test_an_answer_of_a_root_shows_what_a_token_costs_and_only_its_own() -> None:
+    started = GenerationStarted(at=1.0, generation=9, model="m", via="builtin", where="1 worker", why="")
+    lately = Figures(4, 40.0, 20.0, (NodeFigures("here", 0, 0, 40.0), NodeFigures("10.0.0.1:9999", 900, 800, 18.0)))
+    activity = after(STARTED, started, TokensPassed(model="m", phase="answer", figures=lately))
+    assert activity.running[9].cost == Cost(10.0, 5.0, (("10.0.0.1:9999", 4.5),))
+    assert activity.running[7].cost is None
+    activity.hear(TokensPassed(model="m", phase="prompt", figures=Figures(99, 1.0, 1.0)))
+    activity.hear(RootAnswered(model="m", split="tensor", prompt=Figures(), answer=Figures(10, 110.0, 40.0)))
+    assert activity.running[9].cost == Cost(11.0, 4.0)
 
 
 def test_the_end_of_an_answer_whose_beginning_was_missed_is_no_news() -> None:

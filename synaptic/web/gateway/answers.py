@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SLOW = 60.0  # seconds in which a client must have taken what was sent
 GRACE = 3.0  # seconds for answers that are on their way when the gateway closes
+LEARNS_EVERY = 10.0  # seconds
 JSON = "application/json; charset=utf-8"
 
 
@@ -34,8 +35,10 @@ class Answers:
         self._loading = loading
         self._turns = turns
         self._slow = slow
+        self._home = session.environment.home
         self._running: set[asyncio.Task[object]] = set()
         self._closes = False
+        self._learned: float | None = None  # when, by a steady clock
 
     async def answer(self, request: web.Request, asked: Asked, shape: Shape, client: str) -> web.StreamResponse:
         """Raises SynapticError where there is nothing of an answer yet."""
@@ -64,6 +67,13 @@ class Answers:
         if running:
             await asyncio.wait(running)
 
+    def _is_due(self) -> bool:
+        """Whether to write down what an answer took: that reads and writes a file, and clients may ask very often."""
+        before, now = self._learned, time.monotonic()
+        is_due = before is None or now - before >= LEARNS_EVERY
+        self._learned = now if is_due else before
+        return is_due
+
     async def _answer(self, request: web.Request, asked: Asked, shape: Shape, client: str) -> web.StreamResponse:
         began = time.monotonic()
         route = await self._loading.ready(asked.model)
@@ -73,8 +83,13 @@ class Answers:
             return _document(shape.whole(Whole("", "", []), End(asked.deed.value)))
         at, slots = (route.model.name, route.plan.slots) if route.plan else (route.nodes[0], len(route.nodes) * 1000)
         async with self._turns.turn(at, slots, client) as over:
-            reply = Reply(self._session.answering, route, asked.messages, like=asked.like)
-            sending = Sending(reply, shape, began, loaded, over, self._session.environment.home)
+            alone = self._turns.running(at) == 1
+
+            def teaches() -> bool:
+                return alone and self._turns.running(at) <= 1 and self._is_due()
+
+            reply = Reply(self._session.answering, route, asked.messages, like=asked.like, learns=teaches, asks=False)
+            sending = Sending(reply, shape, began, loaded, over, self._home)
             if asked.stream:
                 return await sending.stream(request, lambda: self._closes, self._slow)
             return _document(await sending.whole())

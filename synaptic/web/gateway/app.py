@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from synaptic import __version__
 from synaptic.errors import SynapticError
+from synaptic.planning.slots import MOST_CHOSEN
 from synaptic.results import Json
 from synaptic.web.gateway import from_ollama, from_openai, to_ollama, to_openai
 from synaptic.web.gateway.answers import Answers
@@ -44,6 +45,7 @@ class Gateway:
 
     def __init__(self, session: Session, *, patience: float = PATIENCE, turns: Turns | None = None) -> None:
         self._session = session
+        session.most_slots = MOST_CHOSEN
         self._routes = Routes(session)
         self._loading = Loading(session, self._routes, patience)
         self._answers = Answers(session, self._loading, turns or Turns())
@@ -85,6 +87,7 @@ class Gateway:
         await self._answers.close()
         await self._loading.close()
         self._routes.close()
+        self._session.most_slots = 1
 
     async def _worded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Every error in the words of the API that was asked."""

@@ -15,6 +15,7 @@ from synaptic.errors import EngineError
 from synaptic.events import Event, WorkProgressed
 from synaptic.models.model import BUILTIN, DLLAMA, LLAMA_CPP
 from synaptic.planning.plan import Route
+from synaptic.results import gib
 from synaptic.web.gateway.refusal import NotNowError
 from synaptic.web.gateway.routes import Routes
 
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
 
 PATIENCE = 20.0  # seconds: less than any client's own
 SOONEST, LATEST = 1.0, 30.0  # seconds until a client shall come back
+READ = 500e6  # bytes/s of a model on its way to memory, where nothing is known
 
 
 class _Load:
-    def __init__(self, name: str, task: asyncio.Task[None]) -> None:
+    """`expected`: seconds, as long as nothing tells how far it is."""
+
+    def __init__(self, name: str, task: asyncio.Task[None], expected: float) -> None:
         self.name = name
         self.task = task
+        self._expected = expected
         self.began = time.monotonic()
         self.share: float | None = None
         self.told = ""
@@ -36,11 +41,12 @@ class _Load:
     def hear(self, event: Event) -> None:
         if isinstance(event, WorkProgressed) and event.what.startswith(f"{self.name} loading") and event.done is not None and event.total:
             self.share = event.done / event.total
-            self.told = f": {event.done:g} of {event.total:g} {event.unit}"
+            done, total = (gib(int(each)) if event.unit == "bytes" else f"{each:g}" for each in (event.done, event.total))
+            self.told = f": {done} of {total}{'' if event.unit == 'bytes' else f' {event.unit}'}"
 
     def not_now(self) -> NotNowError:
         took = time.monotonic() - self.began
-        left = took / self.share - took if self.share else SOONEST * 5
+        left = (took / self.share if self.share else self._expected) - took
         return NotNowError(f"{self.name} is loading{self.told}, {took:.0f} s so far", min(max(left, SOONEST), LATEST))
 
 
@@ -58,8 +64,8 @@ class Loading:
         load = self._loads.get(name)
         if load is None:
             route = await self._routes.to(name)
-            if route.plan is None or route.via == BUILTIN or self._routes.is_up(route.plan):
-                return route  # the built-in root loads within its answer
+            if self._routes.is_up(route):
+                return route
             load = self._loads.get(name) or self._begin(name, route)
         done, _ = await asyncio.wait([load.task], timeout=self._patience)
         if not done:
@@ -76,7 +82,7 @@ class Loading:
 
     def _begin(self, name: str, route: Route) -> _Load:
         task = asyncio.create_task(self._load(route))
-        load = self._loads[name] = _Load(route.model.name, task)
+        load = self._loads[name] = _Load(route.model.name, task, route.model.bytes / READ)
         self._session.bus.tap(load.hear)
 
         def over(task: asyncio.Task[None]) -> None:
@@ -106,3 +112,5 @@ class Loading:
             await self._session.coordinators.ensure(route.plan)
         elif route.plan and route.via == DLLAMA:
             await self._session.dllama_apis.ensure(route.plan)
+        elif route.plan and route.via == BUILTIN:
+            await self._session.roots.ensure(self._session.dllama_routes.to_root(route.plan))

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from synaptic.engines.answering import NODES_FRESH
 from synaptic.errors import SynapticError
 from synaptic.events import BackendChecked, ChildChanged, Event, NodeActivity, SettingChanged
-from synaptic.models.model import LLAMA_CPP
-from synaptic.planning.plan import Plan, Route
+from synaptic.models.model import BUILTIN, DLLAMA, LLAMA_CPP
+from synaptic.planning.plan import Route
 from synaptic.process.child import State
 from synaptic.web.gateway.refusal import UnknownModelError
 
@@ -37,7 +37,7 @@ class Routes:
     async def to(self, name: str) -> Route:
         """Raises UnknownModelError, or what the routing raises."""
         route = self._known.get(name)
-        if route and route.plan and self.is_up(route.plan):
+        if route and self.is_up(route):
             return route
         ours = await self.named(name)
         self._session.know_backends()
@@ -46,11 +46,15 @@ class Routes:
             self._known[name] = route
         return route
 
-    def is_up(self, plan: Plan) -> bool:
-        """Whether its model is in memory."""
-        plans = [each.plan for each in self._session.coordinators.all() if each.state is State.READY]
-        plans += [each.plan for each in self._session.dllama_apis.all() if each.state is State.READY]
-        return plan in plans
+    def is_up(self, route: Route) -> bool:
+        """Whether its model is in memory, or a server has it."""
+        if route.plan is None:
+            return True
+        if route.via == BUILTIN:
+            return any(each.plan == route.plan and each.state == "ready" for each in self._session.roots.all())
+        if route.via == DLLAMA:
+            return any(each.plan == route.plan and each.state is State.READY for each in self._session.dllama_apis.all())
+        return any(each.plan == route.plan and each.state is State.READY for each in self._session.coordinators.all())
 
     async def named(self, name: str) -> str:
         """What we call it. Only what is listed: a path would show a stranger what lies on this machine."""

@@ -57,17 +57,22 @@ class Sending:
         response = web.StreamResponse(headers={"Content-Type": self._shape.streams_as, "X-Accel-Buffering": "no"})
         async with contextlib.aclosing(self._reply.chunks()) as chunks:
             first = await anext(chunks, None)
-            try:
-                await response.prepare(request)
-                async with contextlib.aclosing(self._written(first, chunks)) as written:
-                    async for data in written:
-                        await _write(response, data, slow)
-            except asyncio.CancelledError:
-                if not closes():
-                    raise
-                refusal = refusal_of(NotNowError(f"the answer ended early: {CLOSES}"))
-                await _write(response, self._shape.broken(refusal), slow)
-            await response.write_eof()
+            with _Reader(request, slow) as reader:
+                try:
+                    reader.takes()
+                    await response.prepare(request)
+                    async with contextlib.aclosing(self._written(first, chunks)) as written:
+                        async for data in written:
+                            reader.takes()
+                            await response.write(data)
+                            reader.waits()
+                except asyncio.CancelledError:
+                    if not closes():
+                        raise
+                    refusal = refusal_of(NotNowError(f"the answer ended early: {CLOSES}"))
+                    reader.takes()
+                    await response.write(self._shape.broken(refusal))
+                await response.write_eof()
             async for _ in chunks:  # what is learned from the answer does not hold up the client
                 pass
         return response
@@ -97,10 +102,32 @@ class Sending:
         return End(last.finish_reason or "stop", usage, time.monotonic() - self._began, self._loaded, ttft, writing)
 
 
-async def _write(response: web.StreamResponse, data: bytes, slow: float) -> None:
-    """Raises ConnectionError where nobody reads any more."""
-    try:
-        async with asyncio.timeout(slow):
-            await response.write(data)
-    except TimeoutError:
-        raise ConnectionResetError("the client does not read") from None
+class _Reader:
+    """The client, cut when it takes nothing for `slow` seconds. It is looked at now and then: a deadline for each write costs more."""
+
+    def __init__(self, request: web.Request, slow: float) -> None:
+        self._request = request
+        self._slow = slow
+        self._since: float | None = None  # something waits to be taken
+        self._next: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> _Reader:
+        self._look()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._next:
+            self._next.cancel()
+
+    def takes(self) -> None:
+        self._since = time.monotonic()
+
+    def waits(self) -> None:
+        self._since = None
+
+    def _look(self) -> None:
+        if self._since is not None and time.monotonic() - self._since > self._slow:
+            if self._request.transport:
+                self._request.transport.abort()
+            return
+        self._next = asyncio.get_running_loop().call_later(self._slow / 4, self._look)

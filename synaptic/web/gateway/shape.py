@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from json.encoder import encode_basestring as _quote
 from typing import Protocol
 
 from synaptic.engines.engine import Chunk, Usage
@@ -52,3 +53,8 @@ class Shape(Protocol):
 
 def dumped(document: Json) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
+def quoted(text: str) -> bytes:
+    """As `dumped`, of a text."""
+    return _quote(text).encode(errors="replace")

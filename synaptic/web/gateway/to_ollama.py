@@ -14,7 +14,7 @@ import datetime
 from synaptic.engines.engine import Chunk
 from synaptic.results import Json
 from synaptic.web.gateway.refusal import Refusal
-from synaptic.web.gateway.shape import End, Whole, dumped
+from synaptic.web.gateway.shape import End, Whole, dumped, quoted
 
 Object = dict[str, Json]
 _REASONS = {"tool_calls": "stop", "function_call": "stop"}  # Ollama stops to call tools
@@ -25,8 +25,15 @@ class ToChat:
 
     def __init__(self, model: str) -> None:
         self._model = model
+        line = dumped(self._said("", "", []) | {"done": False}) + b"\n"
+        self._before = dumped({"model": model})[:-1] + b',"created_at":"'  # nearly every token is only text: the rest is written once
+        _, _, rest = line.removeprefix(self._before).partition(b'"')
+        between, _, self._after = rest.rpartition(b'""')
+        self._between = b'"' + between
 
     def piece(self, chunk: Chunk) -> bytes:
+        if chunk.text and not (chunk.reasoning or chunk.tool_calls):
+            return self._before + now().encode() + self._between + quoted(chunk.text) + self._after
         calls = chunk.tool_calls if isinstance(chunk.tool_calls, list) else []
         if not (chunk.text or chunk.reasoning or calls):
             return b""

@@ -19,10 +19,11 @@ import time
 from synaptic.engines.engine import Chunk, Usage
 from synaptic.results import Json
 from synaptic.web.gateway.refusal import Refusal
-from synaptic.web.gateway.shape import End, Whole, dumped
+from synaptic.web.gateway.shape import End, Whole, dumped, quoted
 
 Object = dict[str, Json]
 DONE = b"data: [DONE]\n\n"
+_MARK = "\0"  # in no name of a model: what stands for a text
 _REASONS = ("stop", "length", "tool_calls", "content_filter")
 
 
@@ -35,8 +36,11 @@ class ToChat:
         self._has_usage = has_usage
         self._has_begun = False
         self._calls = 0
+        self._around: tuple[bytes, bytes] | None = None  # of a text in its event
 
     def piece(self, chunk: Chunk) -> bytes:
+        if chunk.text and self._has_begun and not (chunk.reasoning or chunk.tool_calls):
+            return self._only_text(chunk.text)
         delta = self._delta(chunk)
         if not delta:
             return b""
@@ -57,6 +61,14 @@ class ToChat:
         if answer.tool_calls:
             message["tool_calls"] = [*self._named(answer.tool_calls)]
         return self._document({"message": message}, end)
+
+    def _only_text(self, text: str) -> bytes:
+        """As below, for nearly every token: what is around the text is written once."""
+        if self._around is None:
+            event = self._event([self._choice(self._delta(Chunk(_MARK)), None)])
+            before, _, after = event.partition(quoted(_MARK))
+            self._around = before, after
+        return self._around[0] + quoted(text) + self._around[1]
 
     def _document(self, said: Object, end: End) -> Json:
         choice: Object = {"index": 0, **said, "logprobs": None, "finish_reason": self._reason(end.reason)}

@@ -68,6 +68,10 @@ class Turns:
                 if not line.running and not line.waiting and self._lines.get(at) is line:
                     del self._lines[at]
 
+    def running(self, at: Hashable) -> int:
+        line = self._lines.get(at)
+        return line.running if line else 0
+
     def waiting(self, at: Hashable) -> int:
         line = self._lines.get(at)
         return sum(not place.done() for queue in line.waiting.values() for place in queue) if line else 0

@@ -1,0 +1,82 @@
+"""The page in good and in bad days: nothing known yet, many workers, long names, a worker lost."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from staged import Look, Stage, snapshot, split, worker
+from windows import is_live
+
+LONG = "rack-{}.a-very-long-domain-name.of-a-cluster.example.internal:50052"
+EMPTY = snapshot((), ())
+BOXES = """[...document.querySelectorAll(".drawing .node:not(.root)")].map((node) =>
+    [node.querySelector(".box"), ...node.querySelectorAll("text")]
+        .map((each) => each.getBoundingClientRect()).map(({left, right, top, bottom}) => [left, right, top, bottom]))"""
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (900, "light"), (1600, "dark")])
+def test_forty_workers_with_long_names_fit(served, look: Look, tmp_path: Path, width: int, scheme: str) -> None:
+    names = [LONG.format(number) for number in range(40)]
+    machines = [worker(name, is_lost=number % 4 == 0) for number, name in enumerate(names)]
+    page = look(served().page, width=width, color_scheme=scheme, prepare=Stage(snapshot(machines, [split(names)])))
+    is_live(page)
+    assert page.locator(".drawing .node:not(.root)").count() == 40
+    assert page.locator("#machines .machine.is-bad").count() == 10
+    assert "and 4 more" in page.inner_text("#alerts")  # they do not bury the page
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    boxes = page.evaluate(BOXES)
+    for (left, right, _, _), *texts in boxes:
+        assert all(left <= start and end <= right for start, end, _, _ in texts)
+        assert not any(
+            one[0] < other[1] and other[0] < one[1] and one[2] < other[3] - 3 and other[2] < one[3] - 3
+            for one, other in itertools.combinations(texts, 2)
+        )
+    page.screenshot(path=tmp_path / f"forty-{width}-{scheme}.png", full_page=True)
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_a_picture_names_each_worker_its_layers_and_what_passes(served, look: Look, tmp_path: Path, count: int) -> None:
+    names = [f"10.0.0.{number}:50052" for number in range(count)]
+    page = look(served().page, prepare=Stage(snapshot([worker(name) for name in names], [split(names, layers=count * 4)])))
+    is_live(page)
+    boxes = page.locator(".drawing .node:not(.root)").all_text_contents()
+    assert all(name in box for name, box in zip(names, boxes, strict=True))
+    assert [f"layers {number * 4 + 1}–{number * 4 + 4}" in box for number, box in enumerate(boxes)] == [True] * count
+    assert all("↑\u00a01.2\u00a0MiB/s ↓\u00a096.5\u00a0KiB/s" in box for box in boxes)
+    page.screenshot(path=tmp_path / f"split-{count}.png", full_page=True)
+
+
+def test_a_model_that_is_cut_by_tensors_has_a_slice_everywhere(served, look: Look) -> None:
+    names = ["10.0.0.1:9999", "10.0.0.2:9999", "10.0.0.3:9999"]
+    page = look(served().page, prepare=Stage(snapshot([worker(name) for name in names], [split(names, cut="tensor", layers=32)])))
+    is_live(page)
+    assert "layers 1–32, each cut into 4" in page.inner_text(".layer-row")
+    assert page.locator(".layer-run").count() == 4
+    assert "a slice of 32 layers" in page.locator(".drawing .node:not(.root)").first.text_content()
+
+
+def test_where_nothing_is_known_the_page_leads_on_and_runs_nothing_by_itself(served, look: Look, tmp_path: Path) -> None:
+    page = look(served().page, prepare=Stage(EMPTY))
+    is_live(page)
+    page.screenshot(path=tmp_path / "first.png", full_page=True)
+    page.click("#first >> text=rpc add")
+    assert page.is_visible("#console")
+    assert page.input_value("#line") == "rpc add "
+    assert page.evaluate("document.activeElement.id") == "line"
+    assert page.locator("#transcript .entry").count() == 0
+
+
+def test_on_a_system_that_does_not_count_it_says_so(served, look: Look) -> None:
+    page = look(served().page, prepare=Stage(snapshot([worker("10.0.0.1:50052")], ()) | {"links_are_measured": False}))
+    is_live(page)
+    assert "is not measured on this system" in page.inner_text("#legend")
+
+
+def test_what_a_worker_said_is_text(served, look: Look) -> None:
+    evil = "<img src=x onerror=document.title='owned'>"
+    page = look(served().page, prepare=Stage(snapshot([worker(evil, is_lost=True)], [split([evil])])))
+    is_live(page)
+    assert page.locator("main img").count() == 0
+    assert evil in page.inner_text("#machines")

@@ -1,0 +1,58 @@
+"""Snapshots cost nothing while nobody looks, and the same for many as for one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from synaptic.environment import Environment
+from synaptic.events import Noticed
+from synaptic.session import Session
+from synaptic.settings import Settings
+from synaptic.web.activity import Activity
+from synaptic.web.hub import Feed
+from synaptic.web.pulse import Pulse
+
+pytestmark = pytest.mark.anyio
+
+
+@contextlib.asynccontextmanager
+async def beating(folder: Path, feed: Feed) -> AsyncIterator[tuple[Pulse, Session]]:
+    environment = Environment(
+        {"SYNAPTICLLAMAS_HOME": str(folder), "PATH": "", "OLLAMA_HOST": "127.0.0.1:1"}, sys.stdin, sys.stdout, sys.stderr
+    )
+    session = Session(environment, Settings.load(folder / "settings.json", {}))
+    pulse = Pulse(session, Activity(), feed)
+    beat = asyncio.create_task(pulse.run())
+    try:
+        yield pulse, session
+    finally:
+        beat.cancel()
+        await asyncio.wait([beat])
+        await session.close()
+
+
+async def test_while_nobody_looks_there_are_points_and_nobody_is_asked(tmp_path: Path) -> None:
+    feed = Feed(backlog=1, limit=1)
+    async with beating(tmp_path, feed) as (pulse, session), asyncio.timeout(30):
+        pulse.hear(Noticed(text="something happened"))
+        while not json.loads(pulse.text())["history"]:
+            await asyncio.sleep(0.01)
+        assert {"nodes", "coordinators", "pool"}.isdisjoint(vars(session))
+        with feed.viewer() as late:
+            pulse.hear(Noticed(text="and again"))
+            assert "sample" in json.loads(await late.next())  # the first there was: none was made before
+
+
+async def test_all_who_look_are_sent_the_very_same(tmp_path: Path) -> None:
+    feed = Feed(backlog=0, limit=1)
+    async with beating(tmp_path, feed) as (pulse, _), asyncio.timeout(30):
+        with feed.viewer() as one, feed.viewer() as other:
+            pulse.hear(Noticed(text="something happened"))
+            assert await one.next() is await other.next()
