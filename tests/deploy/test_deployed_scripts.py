@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -14,16 +15,19 @@ from pathlib import Path
 import pytest
 from conftest import DEMO, REPOSITORY, end
 
-from synaptic.deploy.document import document_of
-from synaptic.deploy.read import profile_of
-from synaptic.deploy.render import render, write
+from synaptic.deploy.files.render import render, write
+from synaptic.deploy.profile.document import document_of
+from synaptic.deploy.profile.read import profile_of
 
 BIN = REPOSITORY / "config" / "deploy" / "bin"
+ENDED, FAILED = "98e322203f7a4ed290d09fe03c09fe15", "d9b373ed55a64feb8242e02dbe79a49c"
+AGAIN, STARTED = "5eb03494b6584870a536b337290809b3", "39f53479d3a045ac8e11786248231fbf"
 SYSTEMCTL = """\
 #!/bin/sh
 case "$*" in
     *ActiveState*broken) echo failed ;;
     *ActiveState*) echo active ;;
+    *MainPID*) echo "${PID:-0}" ;;
     *NRestarts*) echo 3 ;;
     *broken*) echo "[not set]" ;;
     *) echo 1024 ;;
@@ -51,7 +55,16 @@ def test_a_name_without_an_address_starts_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", ["llama-service-status", "llama-cluster-monitor", "llama-node-agent", "llama-resolve", "llama-verify-unit"]
+    "script",
+    [
+        "llama-service-status",
+        "llama-cluster-monitor",
+        "llama-node-agent",
+        "llama-resolve",
+        "llama-verify-unit",
+        "llama-verify-models",
+        "llama-tls-renew",
+    ],
 )
 def test_a_shell_reads_it(script: str) -> None:
     assert subprocess.run(["sh", "-n", BIN / script], capture_output=True, check=False).returncode == 0
@@ -66,24 +79,69 @@ def test_a_unit_is_verified_under_its_own_name(tmp_path: Path, line: str, code: 
     assert (said.returncode, bool(said.stderr)) == (code, bool(code))
 
 
+def programs(folder: Path, journal: str) -> None:
+    """systemctl and journalctl, as this node has them."""
+    (folder / "journal").write_text(journal)
+    for name, text in (("systemctl", SYSTEMCTL), ("journalctl", '#!/bin/sh\ncat "${0%/*}/journal"\n')):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+
+
+def journal(*events: tuple[float, str]) -> str:
+    """As journalctl -o json says it, in whatever order of fields."""
+    lines = [{"__CURSOR": "s=1;i=2", "MESSAGE_ID": kind, "__REALTIME_TIMESTAMP": str(round(at * 1e6))} for at, kind in events]
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
 def test_a_status_is_asked_of_the_system_and_the_kernel(tmp_path: Path) -> None:
     if not shutil.which("ss"):
         pytest.skip("ss is not here: it comes with iproute2")
-    (tmp_path / "systemctl").write_text(SYSTEMCTL)
-    (tmp_path / "systemctl").chmod(0o755)
+    programs(tmp_path, journal((0, STARTED), (100, ENDED), (100.1, FAILED), (105, AGAIN), (105.5, STARTED)))
     services = tmp_path / "services"
     variables = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "LLAMA_SERVICES": str(services)}
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         services.write_text(f"good {server.getsockname()[1]}\n")
         said = subprocess.run([BIN / "llama-service-status"], capture_output=True, text=True, env=variables, check=False)
-        assert (said.returncode, said.stdout) == (0, "good\tactive\t3\t1024\tlistening\n")
+        assert (said.returncode, said.stdout) == (0, "good\tactive\t3\t1024\tlistening\t5.5\n")
         with pytest.raises(BlockingIOError):
             server.accept()  # nobody connected
         port = server.getsockname()[1]
     services.write_text(f"broken -\ngood {port}\n")
     said = subprocess.run([BIN / "llama-service-status"], capture_output=True, text=True, env=variables, check=False)
-    assert (said.returncode, said.stdout) == (1, "broken\tfailed\t3\t-\t-\ngood\tactive\t3\t1024\tclosed\n")
+    assert (said.returncode, said.stdout) == (1, "broken\tfailed\t3\t-\t-\t5.5\ngood\tactive\t3\t1024\tclosed\t5.5\n")
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        ([], "-"),
+        ([(0, STARTED), (50, ENDED), (60, STARTED)], "-"),  # somebody stopped it, and started it again
+        ([(0, STARTED), (50, ENDED), (50, FAILED), (55, AGAIN)], "-"),  # not back yet
+        ([(10, ENDED), (12, AGAIN), (14, ENDED), (16, AGAIN), (20, STARTED)], "10.0"),  # it took two attempts
+        ([(10, FAILED), (12, AGAIN), (14, STARTED), (20, ENDED), (20, FAILED), (25, AGAIN), (30, STARTED)], "7.0"),
+    ],
+)
+def test_the_time_to_repair_is_from_its_end_until_it_is_back(tmp_path: Path, events: list[tuple[float, str]], said: str) -> None:
+    programs(tmp_path, journal(*events))
+    (tmp_path / "services").write_text("good -\n")
+    variables = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "LLAMA_SERVICES": str(tmp_path / "services")}
+    told = subprocess.run([BIN / "llama-service-status"], capture_output=True, text=True, env=variables, check=False)
+    assert told.stdout.rstrip("\n").split("\t")[5] == said
+
+
+def test_a_frozen_process_is_not_active(tmp_path: Path) -> None:
+    programs(tmp_path, "")
+    (tmp_path / "services").write_text("good -\n")
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        variables = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "LLAMA_SERVICES": str(tmp_path / "services")}
+        words = {"capture_output": True, "text": True, "env": variables | {"PID": str(process.pid)}, "check": False}
+        assert subprocess.run([BIN / "llama-service-status"], **words).returncode == 0  # type: ignore[call-overload]
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        told = subprocess.run([BIN / "llama-service-status"], **words)  # type: ignore[call-overload]
+        process.kill()
+    assert (told.returncode, told.stdout.split("\t")[1]) == (1, "frozen")
 
 
 class Systemd:

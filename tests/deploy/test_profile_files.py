@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from synaptic.deploy.document import LIMIT, document_of
-from synaptic.deploy.profile import Profile
-from synaptic.deploy.profiles import Profiles
-from synaptic.deploy.read import profile_of
+from synaptic.deploy.profile.document import LIMIT, document_of
+from synaptic.deploy.profile.profile import Profile
+from synaptic.deploy.profile.profiles import Profiles
+from synaptic.deploy.profile.read import profile_of
 from synaptic.errors import UsageError
 from synaptic.shipped import shipped
 
@@ -112,6 +112,13 @@ def test_what_is_wrong_is_named_with_its_line(old: str, new: str, line: int, sai
     message = refused(text)
     assert said in message
     assert f"line {line}:" in message
+
+
+def test_nobody_is_told_by_no_node() -> None:
+    text = GOOD.replace("services:\n", "services:\n  monitoring: {consul: true}\n")
+    assert "services.monitoring.consul: no node has the role monitoring" in refused(text)
+    told = read(text.replace("roles:\n", "roles:\n  monitoring: [a]\n")).services.monitoring
+    assert (told.consul, told.zeroconf) == (True, False)
 
 
 def test_a_crew_of_distributed_llama_is_a_power_of_two() -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from synaptic.commands import deploy  # noqa: F401 - declares them
+from synaptic.commands import deploy, deploy_check  # noqa: F401 - declares them
 from synaptic.commands.registry import registry
-from synaptic.deploy.profiles import Profiles
-from synaptic.deploy.render import TARGETS, File, render, write
+from synaptic.deploy.files.render import TARGETS, File, render, write
+from synaptic.deploy.profile.profiles import Profiles
 from synaptic.environment import Environment
 from synaptic.errors import SynapticError, UsageError
 from synaptic.results import Rows
@@ -171,6 +171,29 @@ async def test_with_a_model_the_plan_sets_the_limits(session: Session, tmp_path:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("llama_head: local", "llama_head: nobody", "line 29: roles.llama_head: no node is called nobody"),
+        ("class: small,", "class: big,", "line 26: nodes.local.class: no node class is called big"),
+        ("arch: x86_64", "like: small", "line 17: node_classes.small.like: a cycle"),
+        ("addr: {loopback: 127.0.0.1}", "addr: {}", "line 26: nodes.local.addr"),
+        ("measured: 23.5", "measured: 23.5 GB", "line 21: node_classes.small.cpu.mem_gib"),
+        ("port: 8080", "port: 50052", "line 35: services.llama_head.port: port 50052 on local"),
+        ("model: /srv", "model: srv", "line 35: services.llama_head.model"),
+    ],
+)
+async def test_bad_input_names_its_line_and_leaves_no_folder(session: Session, tmp_path: Path, old: str, new: str, said: str) -> None:
+    text = shipped("hardware", "lab-local", "v0.1.yaml").read_text()
+    assert old in text
+    (tmp_path / "bad.yaml").write_text(text.replace(old, new, 1))
+    with pytest.raises(UsageError) as caught:
+        await run(session, "deploy", "render", str(tmp_path / "bad.yaml"), "--out", str(tmp_path / "deep/out"))
+    assert said in str(caught.value)
+    assert not (tmp_path / "deep").exists()
+
+
+@pytest.mark.anyio
 async def test_the_inventory_is_what_ansible_asks_a_program_for(session: Session) -> None:
     document = await run(session, "deploy", "inventory", "goldentooth")
     assert document["dllama_root"] == {"hosts": ["bettley"]}
@@ -180,22 +203,10 @@ async def test_the_inventory_is_what_ansible_asks_a_program_for(session: Session
 
 
 @pytest.mark.anyio
-async def test_a_rollback_is_the_version_before(session: Session, tmp_path: Path) -> None:
-    out = str(tmp_path / "out")
-    await run(session, "deploy", "render", "beefcake", "--target", "ansible", "--out", out)
-    with pytest.raises(UsageError, match=r"beefcake@0\.1 is the first version"):
-        await run(session, "deploy", "rollback", out)
-    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    await run(session, "profile", "bump", "beefcake")
-    await run(session, "deploy", "render", "beefcake", "--target", "ansible", "--out", out)
-    assert (tmp_path / "out/site.yml").read_text().startswith("# beefcake@0.1.1")
-    assert (await run(session, "deploy", "rollback", out))["before"] == "beefcake@0.1.1"
-    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
-
-
-@pytest.mark.anyio
-async def test_a_rollback_guesses_no_plan(session: Session, tmp_path: Path) -> None:
-    out = str(tmp_path / "out")
-    await run(session, "deploy", "render", "lab-local", "--model", "demo", "--out", out)
-    with pytest.raises(UsageError, match="was rendered with a plan for a model"):
-        await run(session, "deploy", "rollback", out, "--to", "0.1")
+async def test_whom_the_nodes_tell_is_said_by_the_profile(session: Session) -> None:
+    """In both forms of an inventory; a profile that says nothing leaves it to the role."""
+    document = await run(session, "deploy", "inventory", "goldentooth")
+    assert document["monitoring"]["vars"] == {"monitoring_consul": True}  # type: ignore[index]
+    assert "vars" not in (await run(session, "deploy", "inventory", "beefcake"))["monitoring"]  # type: ignore[operator]
+    written = yaml.safe_load(render(PROFILES.profile("goldentooth"), "ansible")["inventory.yml"].text)
+    assert written["all"]["children"]["monitoring"]["vars"] == {"monitoring_consul": True}

@@ -8,15 +8,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from systemd_units import on_disk
 
-from synaptic.deploy import escape
-from synaptic.deploy.document import document_of
-from synaptic.deploy.profile import Network, Number, Profile
-from synaptic.deploy.profiles import Profiles
-from synaptic.deploy.read import profile_of
-from synaptic.deploy.render import File, render
-from synaptic.deploy.service import parallelism
-from synaptic.deploy.unit import gated
+from synaptic.deploy.files import escape
+from synaptic.deploy.files.render import render
+from synaptic.deploy.files.unit import gated
+from synaptic.deploy.profile.document import document_of
+from synaptic.deploy.profile.profile import Profile
+from synaptic.deploy.profile.profiles import Profiles
+from synaptic.deploy.profile.read import profile_of
 from synaptic.errors import UsageError
 from synaptic.planning.machine import Share
 from synaptic.planning.placement import Machine, place
@@ -62,22 +62,6 @@ def analyze() -> str:
     if not ANALYZE:
         pytest.skip("systemd-analyze is not here: it comes with systemd")
     return ANALYZE
-
-
-def on_disk(files: dict[str, File], name: str, folder: Path) -> Path:
-    """The unit with programs that are there: verify wants to see them."""
-    programs = folder / "bin"
-    programs.mkdir()
-    text = re.sub(r"/usr/local/bin|/opt/vllm/bin", str(programs), files[name].text)
-    for program in set(re.findall(rf"{programs}/([\w-]+)", text)):
-        (programs / program).write_text("#!/bin/sh\n")
-        (programs / program).chmod(0o755)
-    path = folder / Path(name).name
-    path.write_text(text)
-    sibling = path.with_suffix(".service")
-    if path.suffix == ".timer":
-        sibling.write_text("[Service]\nExecStart=/bin/true\n")
-    return path
 
 
 @pytest.mark.parametrize(("cluster", "name"), UNITS)
@@ -144,6 +128,21 @@ def test_a_program_is_a_path(program: str) -> None:
         escape.exec_line((program,))
 
 
+def test_the_agent_of_a_node_sees_processes_of_every_user_and_writes_errors_alone() -> None:
+    agent = units("lab-local")["local/etc/systemd/system/llama-node-agent.service"]
+    assert directives(agent, "ProtectProc") == ["default"]
+    assert (directives(agent, "SyslogLevel"), directives(agent, "LogLevelMax")) == (["warning"], ["notice"])
+    others = [text for path, text in units("lab-local").items() if "agent" not in path]
+    assert {each for text in others for each in directives(text, "ProtectProc")} == {"invisible"}
+
+
+def test_how_much_a_head_writes_can_be_said_by_the_profile() -> None:
+    loud = TEXT.replace("model: /m", 'model: /m, environment: {LLAMA_ARG_LOG_VERBOSITY: "3"}')
+    for text, level in ((TEXT, "2"), (loud, "3")):
+        head = render(profile(text), "systemd")["a/etc/systemd/system/llama-head.service"].text
+        assert directives(head, "Environment") == [f"LLAMA_ARG_LOG_VERBOSITY={level}"]
+
+
 def test_credentials_are_handed_over_by_systemd_where_it_can() -> None:
     keyed = TEXT.replace("model: /m", "model: /m, api_key_file: /etc/k, tls_certificate: /etc/k.pem, tls_key: /etc/k.key")
     head = render(profile(keyed), "systemd")["a/etc/systemd/system/llama-head.service"].text
@@ -161,7 +160,7 @@ def test_credentials_are_handed_over_by_systemd_where_it_can() -> None:
 def test_limits_come_from_the_plan_or_are_not_there() -> None:
     assert "Memory" not in units("lab-local")["local/etc/systemd/system/llama-rpc.service"].replace("MemoryDenyWriteExecute", "")
     shape = Shape((1 << 30,) * 4, 1 << 20, 0, 64, 64, 64, 100, 1000, 1000, "Q8_0")
-    from synaptic.deploy.machines import machines
+    from synaptic.deploy.profile.machines import machines
 
     chosen = PROFILES.profile("lab-local")
     placed = place(shape, machines(chosen), context=512)
@@ -175,7 +174,7 @@ def test_the_split_of_the_plan_is_that_of_the_head() -> None:
     shape = Shape((1 << 30,) * 4, 1 << 20, 0, 64, 64, 64, 100, 1000, 1000, "Q8_0")
     text = TEXT.replace("llama_rpc: [b]", "llama_rpc: [a, b]")
     chosen = profile(text)
-    from synaptic.deploy.machines import machines
+    from synaptic.deploy.profile.machines import machines
 
     found = [Machine(each.endpoint, 3 << 30, Speed(1e9)) for each in machines(chosen)]
     (command,) = directives(
@@ -251,13 +250,3 @@ def test_a_root_that_answers_once_has_something_to_answer() -> None:
     assert "[Install]" not in text
     assert directives(text, "Conflicts") == ["dllama-api.service"]
     assert directives(dllama("dllama-api"), "Conflicts") == ["dllama-root.service"]
-
-
-def test_tensors_are_split_only_over_fast_links() -> None:
-    def network(gbps: float | None) -> Network:
-        return Network("n", "ethernet", None, Number(gbps), Number())
-
-    assert parallelism(network(10), [2, 2])[:2] == (2, 2)
-    assert parallelism(network(None), [1, 1, 1])[:2] == (1, 3)
-    assert parallelism(network(200), [2, 2])[:2] == (4, 1)
-    assert parallelism(network(10), [4])[:2] == (4, 1)
