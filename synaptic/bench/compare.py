@@ -56,8 +56,9 @@ def compare(a: Result, b: Result, *, force: bool = False) -> list[Compared]:
 
 
 def why_not(a: Result, b: Result) -> list[str]:
+    """Each reason why these two cannot be compared; none: they can."""
     found = []
-    if _differ(a.model, b.model):
+    if differ(a.model, b.model):
         found.append(f"their models differ ({_told(a.model)} and {_told(b.model)})")
     if _mark(a.profile) != _mark(b.profile):
         found.append(f"their profiles differ ({_told(a.profile)} and {_told(b.profile)})")
@@ -67,6 +68,11 @@ def why_not(a: Result, b: Result) -> list[str]:
     return found
 
 
+def differ(one: Identity, other: Identity) -> bool:
+    """By their files; by name where one of these is not known."""
+    return one.sha256 != other.sha256 if one.sha256 and other.sha256 else one.name != other.name
+
+
 def _compared(one: Shape, other: Shape, metric: str) -> Compared:
     found = difference(one.means(metric), other.means(metric))
     return Compared(one.mix, one.load, metric, one.of(metric).mean, other.of(metric).mean, found)
@@ -74,11 +80,6 @@ def _compared(one: Shape, other: Shape, metric: str) -> Compared:
 
 def _key(shape: Shape) -> tuple[str, int | None, float | None]:
     return shape.mix, shape.concurrency, shape.rate
-
-
-def _differ(one: Identity, other: Identity) -> bool:
-    """By their files; by name where one of these is not known."""
-    return one.sha256 != other.sha256 if one.sha256 and other.sha256 else one.name != other.name
 
 
 def _mark(identity: Identity | None) -> str | None:

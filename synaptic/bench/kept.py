@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
+import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,20 @@ from typing import Any
 from synaptic.bench.figures import Figure
 from synaptic.bench.result import METRICS, Cache, Identity, Limits, Result, Run, Shape, Software
 from synaptic.bench.sample import Sample
-from synaptic.errors import UsageError
-from synaptic.models.gguf import read_tensors
+from synaptic.errors import UsageError, os_reason
 from synaptic.planning.speeds import write_whole
 from synaptic.results import to_json
 from synaptic.shipped import shipped
 from synaptic.terminal import one_line
 
 LIMIT = 1 << 28  # bytes that are read at most
-ABOUT = "sha256 of the file's header (all before the weights) and its size in bytes"
-ABOUT_OTHER = "sha256 of the file's first MiB and its size in bytes"
+WANTED = "name a file that bench run wrote, or bench import kept"
 Values = Mapping[str, Any]  # checked against the schema before
+
+
+def new_id() -> str:
+    """That of a measurement of now; by name they sort by time."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
 
 
 def write(result: Result, path: Path) -> None:
@@ -38,14 +42,15 @@ def read(path: Path) -> Result:
     return _result(document)
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
+def read_json(path: Path, hint: str = WANTED) -> Any:  # noqa: ANN401 - whatever the file holds
+    """Raises UsageError."""
     try:
         with path.open("rb") as file:
             return json.loads(file.read(LIMIT))
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", hint="name the file that bench run wrote") from error
+        raise UsageError(f"cannot read {path}: {os_reason(error)}", hint=hint) from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is no JSON", hint="name the file that bench run wrote") from error
+        raise UsageError(f"{path} is no JSON", hint=hint) from error
 
 
 def problem_of(document: object) -> str:
@@ -54,15 +59,6 @@ def problem_of(document: object) -> str:
 
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(_schema()).iter_errors(document))
     return f"{error.json_path}: {one_line(error.message, 160)}" if error else ""
-
-
-def identity_of(path: Path) -> tuple[str, str]:
-    """The sha256 by which a model's file is known again without reading its weights, and what it is of. Raises EngineError."""
-    size = path.stat().st_size
-    is_gguf = path.suffix == ".gguf"
-    with path.open("rb") as file:
-        head = file.read(read_tensors(path)[0] if is_gguf else 1 << 20)
-    return hashlib.sha256(head + str(size).encode()).hexdigest(), ABOUT if is_gguf else ABOUT_OTHER
 
 
 @functools.cache

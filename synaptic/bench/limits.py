@@ -29,4 +29,4 @@ def limits_of(text: str) -> Limits:
         return LIMITS[text]
     if match := _PAIR.fullmatch(text):
         return Limits(text, float(match[1]), float(match[2]), "as asked for")
-    raise UsageError(f"{one_line(text, 40)} are no limits", hint=f"one of {', '.join(LIMITS)}, or TTFT/TPOT in ms, such as 2000/200")
+    raise UsageError(f"no limits are called {one_line(text, 40)}", hint=f"one of {', '.join(LIMITS)}, or TTFT/TPOT in ms, such as 2000/200")

@@ -49,7 +49,7 @@ class Cache:
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """A mix under a load: so many requests at once, or so many a second. `why_not`: why it is not comparable; empty: it is."""
+    """A mix under a load, as `load_told` says it. `why_not`: why it is not comparable; empty: it is."""
 
     mix: str
     concurrency: int | None
@@ -71,7 +71,7 @@ class Shape:
 
     @property
     def load(self) -> str:
-        return f"{self.concurrency} at once" if self.rate is None else f"{self.rate:g} a second"
+        return load_told(self.concurrency, self.rate)
 
     def of(self, metric: str) -> Figure:
         found = getattr(self, metric)
@@ -118,3 +118,9 @@ class Result:
     prediction: Json = None
     complete: bool = True
     schema: str = SCHEMA
+
+
+def load_told(concurrency: int | None, rate: float | None) -> str:
+    if rate is not None:
+        return f"{rate:g} a second"
+    return "as recorded" if concurrency is None else f"{concurrency} at once"

@@ -131,6 +131,7 @@ def find(text: str) -> Targets:
 
 
 def read(path: Path) -> Targets:
+    """Raises UsageError."""
     import yaml
 
     try:
@@ -140,7 +141,7 @@ def read(path: Path) -> Targets:
         subject = _subject(values["subject"]) if values.get("subject") else None
         return Targets(str(values["name"]), str(values.get("about", "")), str(values.get("source", "")), metrics, subject)
     except OSError as error:
-        raise UsageError(f"there are no targets {one_line(str(path), 200)}", hint="try: targets list") from error
+        raise UsageError(f"no targets are called {one_line(str(path), 200)}", hint="try: targets list") from error
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         why = one_line(str(error), 120)
         raise UsageError(f"{path} has no targets that can be read: {why}", hint="targets show beefcake-72b-q8_0 is an example") from error
@@ -158,10 +159,10 @@ def _watched(metric: str, result: Result) -> float | None:
     """Of the telemetry: the busiest GPU's mean, the fullest one's peak, the mean traffic both ways."""
     moments = [each for said in result.telemetry.values() if isinstance(said, dict) for each in _moments(said)]
     if metric == "network":
-        both = [(each["sent"] + each["received"]) * 8 / 1e9 for each in moments]
+        both = [(each["sent"] + each["received"]) * 8 / 1e9 for each in moments if "sent" in each]
         return sum(both) / len(both) if both else None
     name = {"gpu_busy": "busy", "gpu_memory": "memory"}[metric]
-    known = [value for each in moments for gpu in each["gpus"] if (value := gpu[name]) is not None]
+    known = [value for each in moments for gpu in each.get("gpus", ()) if (value := gpu[name]) is not None]
     if not known:
         return None
     return max(known) / 1e9 if name == "memory" else float(sum(known) / len(known))

@@ -38,9 +38,9 @@ async def report(session: Session, file: Annotated[str, Complete(kept)], *, out:
     See also: bench compare, targets check
     """
     from synaptic.bench.kept import read
-    from synaptic.bench.markdown import markdown
-    from synaptic.bench.plots import plots
-    from synaptic.bench.tables import shown
+    from synaptic.bench.report.markdown import markdown
+    from synaptic.bench.report.plots import plots
+    from synaptic.bench.report.tables import shown
     from synaptic.planning.speeds import write_whole
 
     result = await asyncio.to_thread(read, file_of(session, file))
@@ -64,42 +64,34 @@ async def compare(
 
     See also: bench run, bench report
     """
-    from synaptic.bench import compare as comparing
     from synaptic.bench.kept import read
+    from synaptic.bench.report.compared import compared
 
     one, other = await asyncio.to_thread(lambda: (read(file_of(session, a)), read(file_of(session, b))))
-    reasons = comparing.why_not(one, other)
-    return Rows(
-        key="compared",
-        items=comparing.compare(one, other, force=force),
-        columns={
-            "mix": lambda each: each.mix,
-            "load": lambda each: each.load,
-            "metric": lambda each: each.metric,
-            "A": lambda each: _number(each.a),
-            "B": lambda each: _number(each.b),
-            "B / A": _ratio,
-            "p": lambda each: "n/a" if each.difference is None else f"{each.difference.p:.3f}",
-            "verdict": lambda each: Cell(each.verdict, {"better": "good", "worse": "bad"}.get(each.verdict, "dim")),  # type: ignore[arg-type]  # styles
-        },
-        data={"a": one.id, "b": other.id, "forced": reasons},
-        summary="\n".join(f"never mind that {reason}" for reason in reasons) or None,
-    )
+    return compared(one, other, force=force)
 
 
 @registry.command("bench import", group="measure")
 async def import_(session: Session, file: str, *, out: str | None = None) -> Note:
-    """Keep what `llama-bench -o json` wrote as a measurement, to be reported, compared and held against targets."""
-    from synaptic.bench.imported import from_llama_bench
+    """Keep what another benchmark wrote as a measurement, to be reported, compared and held against targets.
+
+    FILE is of `llama-bench -o json`, of `vllm bench serve --save-result` (--save-detailed keeps the single requests, and
+    so the intervals), or of guidellm's JSON output; which one, its form says.
+
+        bench import llama-bench.json
+
+    See also: bench report, bench compare
+    """
+    from synaptic.bench.imports.imported import imported
     from synaptic.bench.kept import read_json, write
 
     path, state = Path(file).expanduser(), session.environment.state_dir
-    result = from_llama_bench(await asyncio.to_thread(read_json, path), path)
+    result = imported(await asyncio.to_thread(read_json, path, "name the file that the other benchmark wrote"), path)
     target = Path(out).expanduser() if out else state / "bench" / f"{result.id}.json" if state else None
     if target is None:
         raise SynapticError("there is no folder to keep it in", hint="name a file with --out")
     await asyncio.to_thread(write, result, target)
-    return Note(f"{result.id} is kept: {target}", {"id": result.id, "path": target}, hint=f"bench report {target}")
+    return Note(f"{result.id} is kept: {target}", {"id": result.id, "path": target}, hint=f"try: bench report {target}")
 
 
 @registry.command("bench link", group="measure")
@@ -113,18 +105,18 @@ async def link(
         bench link 192.168.1.10
         bench link 192.168.1.10:50053 --knocks 200 --no-bandwidth
 
-    See also: plan --probe, profile probe
+    See also: plan, profile probe
     """
     from synaptic.bench.figures import figure
     from synaptic.bench.link import knocks as knock
-    from synaptic.bench.tables import number
+    from synaptic.bench.report.tables import number
 
     if not 1 <= knocks <= MOST_KNOCKS:
         raise UsageError(f"--knocks is 1 to {MOST_KNOCKS}")
-    await _check_idle(session, endpoint)
+    await check_idle(session, endpoint)
     with session.bus.work(f"measuring the link to {endpoint}"):
         times = [seconds * 1000 for seconds in await knock(endpoint, knocks)]
-        speed = None if no_bandwidth else await _bandwidth(session, endpoint)
+        speed = None if no_bandwidth else await bandwidth(session, endpoint)
     said = figure([times])
     facts: list[tuple[str, str | Cell]] = [
         ("worker", str(endpoint)),
@@ -144,7 +136,7 @@ def file_of(session: Session, text: str) -> Path:
     return path
 
 
-async def _check_idle(session: Session, endpoint: Endpoint) -> None:
+async def check_idle(session: Session, endpoint: Endpoint) -> None:
     from synaptic.cluster.backend import State
 
     session.know_backends()
@@ -153,7 +145,7 @@ async def _check_idle(session: Session, endpoint: Endpoint) -> None:
         raise BackendError(f"{endpoint} cannot be measured now: {answer.detail or answer.state.value}", hint="try: rpc check")
 
 
-async def _bandwidth(session: Session, endpoint: Endpoint) -> float | None:
+async def bandwidth(session: Session, endpoint: Endpoint) -> float | None:
     from synaptic.process.probe import Probe
 
     environment = session.environment
@@ -162,12 +154,3 @@ async def _bandwidth(session: Session, endpoint: Endpoint) -> float | None:
     program = session.engines.require("llama-bench").path
     speed = await Probe(program, session.pool, environment.cache_dir / "probe", environment.variables).measure(endpoint)
     return speed.link
-
-
-def _ratio(each: Compared) -> str:
-    found = each.difference
-    return "n/a" if found is None else f"{found.ratio:.3f} ({found.low:.3f} to {found.high:.3f})"
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.4g}"

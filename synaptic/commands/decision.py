@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @registry.command("decision list", group="measure")
 async def list_(session: Session) -> Rows[Decision]:
-    """Show what was decided, with what was predicted for it."""
+    """Show what was decided, with what was predicted for it.
+
+    See also: decision add, decision verify
+    """
     found = await asyncio.to_thread(_decisions(session).all)
     return Rows(
         key="decisions",
@@ -58,12 +61,15 @@ async def add(
         raise UsageError("--at-least is how many times as good, such as 1.5")
     evidence = (a, b) if a and b else ()
     await asyncio.to_thread(_decisions(session).add, Decision(name, claim, prediction, metric, at_least, evidence, again))
-    return Note(f"{name} is kept", {"name": name}, hint="decision verify")
+    return Note(f"{name} is kept", {"name": name}, hint="try: decision verify")
 
 
 @registry.command("decision verify", group="measure")
 async def verify(session: Session) -> Rows[Judged]:
-    """Work out again, from the measurements that were kept, whether each decision is confirmed, refuted or unknown."""
+    """Work out again, from the measurements that were kept, whether each decision is confirmed, refuted or unknown.
+
+    See also: decision add, decision report
+    """
     styles: dict[str, Style] = {"confirmed": "good", "refuted": "bad"}
     return Rows(
         key="decisions",
@@ -79,7 +85,12 @@ async def verify(session: Session) -> Rows[Judged]:
 
 @registry.command("decision report", group="measure")
 async def report(session: Session, *, out: str | None = None) -> Note:
-    """Write all decisions with their verdicts as Markdown, to --out FILE.md or here."""
+    """Write all decisions with their verdicts as Markdown, to --out FILE.md or here.
+
+        decision report --out decisions.md
+
+    See also: decision verify
+    """
     from synaptic.planning.speeds import write_whole
 
     found = await asyncio.to_thread(_judged, session)

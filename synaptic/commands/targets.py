@@ -45,7 +45,10 @@ def known(session: Session) -> list[Completion]:
 
 @registry.command("targets list", group="measure")
 async def list_(session: Session) -> Rows[Targets]:
-    """Show the targets that are shipped: an example, and MLPerf's limits."""
+    """Show the targets that are shipped: an example, and MLPerf's limits.
+
+    See also: targets check
+    """
     from synaptic.bench.targets import built_in, files, read
 
     found = await asyncio.to_thread(lambda: [*map(read, files()), *built_in()])

@@ -1,23 +1,37 @@
-"""What was predicted and what came: one line for each answer, in the state folder."""
+"""
+What was predicted and what came: one line for each answer or benchmark, in the state folder. What comes next is predicted by it.
+
+Lines are only ever appended, so that it costs little and several shells may do it. A full file becomes the one before, whose
+lines still count, and the one before that goes.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
+import statistics
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from synaptic.planning.costmodel import Prediction
-from synaptic.planning.speeds import write_whole
+from synaptic.errors import SynapticError, os_reason
+from synaptic.planning.costmodel import MEASURED, SPECIFIED, Prediction
 from synaptic.results import Json, to_json
 
-MOST = 500  # lines; the oldest go first
-LIMIT = 1 << 22  # bytes that are read at most
+FULL = 1 << 18  # bytes: some hundred lines
+LIMIT = 1 << 22  # bytes of a file that are read at most
+ANSWER = "an answer"
+ENOUGH = 16  # tokens; the speed of a shorter answer says little
+NEWEST = 20  # so many measurements are believed; a machine changes
+FARTHEST = 100.0  # times as fast or as slow as predicted: beyond it something else was measured
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """`tokens`: how many the answer had."""
+    """`tokens_per_second`: of all slots together; `tokens`: how many there were in all."""
 
     tokens_per_second: float | None
     ttft_ms: float | None
@@ -26,12 +40,21 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """`at`: seconds since the epoch."""
+    """`at`: seconds since the epoch. `source`: an answer, or the id of a benchmark."""
 
     model: str
     at: float
     prediction: Prediction
     measured: Measured
+    source: str = ANSWER
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times as fast it was as the terms said. None: nothing can be learned from it."""
+        rate, said = self.measured.tokens_per_second, self.prediction.expected
+        if rate is None or rate <= 0 or not said or self.measured.tokens < ENOUGH:
+            return None
+        return rate / said if 1 / FARTHEST < rate / said < FARTHEST else None
 
     def as_json(self) -> Json:
         return {field.name: to_json(getattr(self, field.name)) for field in dataclasses.fields(self)}
@@ -44,15 +67,15 @@ class Predictions:
         self._path = path
         self._last: Record | None = None
 
-    def record(self, model: str, prediction: Prediction, measured: Measured, at: float | None = None) -> None:
+    def record(self, model: str, prediction: Prediction, measured: Measured, at: float | None = None, source: str = ANSWER) -> None:
         """Raises SynapticError when the file cannot be written."""
-        self._last = Record(model, time.time() if at is None else at, prediction, measured)
+        self._last = Record(model, time.time() if at is None else at, prediction, measured, source)
         if self._path:
-            lines = [*self._lines(), json.dumps(to_json(self._last))][-MOST:]
-            write_whole(self._path, "\n".join(lines) + "\n")
+            _append(self._path, f"{json.dumps(to_json(self._last))}\n".encode())
 
     def last(self) -> Record | None:
-        return next(iter(self.all()[-1:]), None)
+        """Of an answer; benchmarks are looked at by their ids."""
+        return next((record for record in reversed(self.all()) if record.source == ANSWER), None)
 
     def all(self) -> list[Record]:
         """Oldest first. Lines that cannot be read are left out."""
@@ -60,32 +83,82 @@ class Predictions:
             return [self._last] if self._last else []
         return [record for line in self._lines() if (record := _read(line))]
 
+    def corrected(self, model: str, said: Prediction) -> Prediction:
+        """Reads a file."""
+        return corrected(said, model, self.all())
+
     def _lines(self) -> list[str]:
-        if self._path is None:
-            return []
+        return [line for path in (_before(self._path), self._path) for line in _lines(path)] if self._path else []
+
+
+def corrected(said: Prediction, model: str, records: Sequence[Record]) -> Prediction:
+    """
+    What the cost model says, moved to where the same machines proved to be: by this model's measurements, or else by any
+    other's there, which are believed less. As it was where nothing was measured.
+    """
+    there = [each for each in records if each.prediction.slots == said.slots and set(each.prediction.machines) == set(said.machines)]
+    same = [ratio for each in there if each.model == model and (ratio := each.ratio)][-NEWEST:]
+    ratios = same or [ratio for each in there if (ratio := each.ratio)][-NEWEST:]
+    if not ratios or not said.machines:
+        return said
+    learned = statistics.median(ratios)
+    error = MEASURED if same else SPECIFIED
+    ordered, odd = sorted(ratios), len(ratios) // 10
+    low, high = min(learned * (1 - error), ordered[odd]), max(learned * (1 + error), ordered[-1 - odd])
+    rates = (said.expected * low, said.expected * high)
+    return dataclasses.replace(said, tokens_per_second=rates, learned=learned, learned_from=len(ratios), is_assumed=False)
+
+
+def prediction_of(values: Mapping[str, Any]) -> Prediction:
+    """As it was written down. Raises ValueError, KeyError, TypeError or OverflowError for what is none."""
+    return Prediction(
+        tokens_per_second=_pair(values["tokens_per_second"]),
+        ttft_ms=_pair(values["ttft_ms"]),
+        load_seconds=_pair(values["load_seconds"]),
+        bottleneck=str(values["bottleneck"]),
+        terms=tuple((str(name), float(seconds)) for name, seconds in values["terms"]),
+        is_assumed=bool(values["is_assumed"]),
+        slots=int(values["slots"]),
+    )
+
+
+def _append(path: Path, line: bytes) -> None:
+    """In one piece, behind whatever another shell wrote meanwhile. Raises SynapticError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            with self._path.open(encoding="utf-8", errors="replace") as file:
-                return file.read(LIMIT).splitlines()[-MOST:]
-        except OSError:
-            return []
+            os.write(descriptor, line)
+            end = os.lseek(descriptor, 0, os.SEEK_CUR)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise SynapticError(f"cannot write {path}: {os_reason(error)}", hint="is the disk full, or the folder not yours?") from error
+    if end // FULL > (end - len(line)) // FULL:  # one line crosses it: nobody else turns the same file over
+        with contextlib.suppress(OSError):  # then the next time that so much is written
+            path.replace(_before(path))
+
+
+def _before(path: Path) -> Path:
+    return path.with_name(f"{path.name}.1")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(LIMIT).splitlines()
+    except OSError:
+        return []
 
 
 def _read(line: str) -> Record | None:
     try:
         entry = json.loads(line)
-        said, came = entry["prediction"], entry["measured"]
-        prediction = Prediction(
-            tokens_per_second=_pair(said["tokens_per_second"]),
-            ttft_ms=_pair(said["ttft_ms"]),
-            load_seconds=_pair(said["load_seconds"]),
-            bottleneck=str(said["bottleneck"]),
-            terms=tuple((str(name), float(seconds)) for name, seconds in said["terms"]),
-            is_assumed=bool(said["is_assumed"]),
-            slots=int(said["slots"]),
-        )
+        came = entry["measured"]
         measured = Measured(_maybe(came["tokens_per_second"]), _maybe(came["ttft_ms"]), int(came["tokens"]))
-        return Record(str(entry["model"]), float(entry["at"]), prediction, measured)
-    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        source = str(entry.get("source", ANSWER))
+        return Record(str(entry["model"]), float(entry["at"]), prediction_of(entry["prediction"]), measured, source)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from synaptic.bench.load import Load, run_of, shape_of
-from synaptic.bench.mixes import MIXES
+from synaptic.bench.load.measurement import Load, run_of, shape_of
+from synaptic.bench.load.mixes import MIXES
 from synaptic.bench.result import Identity, Limits, Result, Software
 from synaptic.bench.sample import DEFINITIONS, Sample
 

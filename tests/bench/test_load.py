@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from synaptic.bench.limits import limits_of
-from synaptic.bench.load import Asking, Load, Measurement
-from synaptic.bench.mixes import MIXES, Prompt
+from synaptic.bench.load.measurement import Asking, Load, Measurement, in_turns
+from synaptic.bench.load.mixes import MIXES, Prompt
 from synaptic.engines.engine import Chunk, Usage
 from synaptic.errors import EngineError
 
@@ -45,7 +45,7 @@ def asking(*loads: Load, requests: int = 6, repeats: int = 2) -> Asking:
 
 async def measure(asked: Asked, what: Asking) -> Measurement:
     measurement = Measurement(what, asked, lambda *_: None)
-    await measurement.run()
+    await in_turns([measurement])
     return measurement
 
 
@@ -74,6 +74,26 @@ async def test_loads_take_turns() -> None:
 
     await measure(Turns(), asking(Load(MIXES["short"], 1), Load(MIXES["chat"], 1), requests=2, repeats=3))
     assert told[-12:] == ["short", "short", "chat", "chat"] * 3
+
+
+async def test_two_that_are_compared_take_turns_and_who_begins_changes() -> None:
+    told: list[str] = []
+
+    class Named(Asked):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        async def answer(self, prompt: Prompt, *, may_cache: bool) -> AsyncGenerator[Chunk, None]:
+            told.append(self.name)
+            async for chunk in super().answer(prompt, may_cache=may_cache):
+                yield chunk
+
+    what = asking(Load(MIXES["short"], 1), Load(MIXES["chat"], 1), requests=2, repeats=3)
+    measurements = [Measurement(what, Named(name), lambda *_: None) for name in "AB"]
+    await in_turns(measurements)
+    assert "".join(told[-24:]) == "AABBAABB" + "BBAABBAA" + "AABBAABB"
+    assert [[shape.requests for shape in each.shapes()] for each in measurements] == [[6, 6], [6, 6]]
 
 
 async def test_the_cache_is_counted_and_only_a_chat_may_use_it() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from synaptic.bench.mixes import MIXES, Mix, prompts
+from synaptic.bench.load.mixes import MIXES, Mix, prompts
 from synaptic.errors import UsageError
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from bench.measurements import result, sample
 
 from synaptic.bench.kept import problem_of, read, write
-from synaptic.bench.plots import plots
+from synaptic.bench.report.plots import plots
 from synaptic.bench.sample import DEFINITIONS
 from synaptic.commands import load
 from synaptic.errors import BackendError, SynapticError, UsageError
@@ -53,6 +54,32 @@ async def test_the_report_defines_its_words_and_marks_foreign_ones(session_with,
     assert written.count("n/a") >= 4 * 4  # six requests are too few for any percentile of ttft, tpot and e2e
 
 
+async def test_the_report_says_what_was_asked_what_the_machines_did_and_what_watching_cost(session_with, tmp_path: Path) -> None:
+    moments = [{"at": 10.0 + step, "cpu": 20.0 * step, "memory": 2 << 30, "sent": 3_000_000, "received": 0} for step in range(3)]
+    queue = [{"at": 10.0, "running": 2.0, "waiting": 1.0}]
+    kept = dataclasses.replace(
+        result(*RUNS),
+        config={
+            "mixes": ["short"],
+            "warm_up": 3,
+            "context": None,
+            "preflight": [{"what": "busy", "detail": "30% of it", "is_serious": False}],
+        },
+        telemetry={
+            "this machine": {"every": 1.0, "seconds": 3.0, "overhead": 0.0125, "series": moments},
+            "requests at http://10.0.0.1:8000": {"every": 1.0, "seconds": 3.0, "overhead": 0.0, "series": queue},
+        },
+    )
+    write(kept, tmp_path / "a.json")
+    await type_line(session_with(), f"bench report {tmp_path}/a.json --out {tmp_path}/a.md")
+    written = (tmp_path / "a.md").read_text()
+    assert "- asked for: mixes short, warm up 3\n" in written
+    assert "- overhead: watching this machine took 1.25% of one core" in written
+    assert "| this machine | 3 | 20%, at most 40% | – | 2 GiB | 3.00 MB/s | 0.00 MB/s | – |" in written
+    assert "| requests at http://10.0.0.1:8000 | 1 | – | – | – | – | – | 2.0 at work, 1.0 waiting |" in written
+    assert "- busy: 30% of it" in written
+
+
 async def test_compare_as_it_is_typed(session_with, tmp_path: Path) -> None:
     write(result(*RUNS), tmp_path / "a.json")
     write(result(*RUNS, model="b" * 64), tmp_path / "b.json")
@@ -76,7 +103,7 @@ async def test_llama_bench_is_imported_and_reported_by_its_id(session_with, tmp_
     assert answer["throughput"]["mean"] == 50.0
     assert answer["throughput"]["ci95"] == pytest.approx([50 - 12.7062, 50 + 12.7062], abs=1e-3)
     (tmp_path / "bad.json").write_text("{}")
-    with pytest.raises(UsageError, match="not what llama-bench"):
+    with pytest.raises(UsageError, match="not what llama-bench, vllm"):
         await type_line(session, f"bench import {tmp_path}/bad.json")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,48 @@ async def test_requests_may_come_at_random_times(fakellama, session_with) -> Non
     assert (shape["concurrency"], shape["rate"], shape["requests"]) == (None, 100.0, 5)
 
 
+async def test_a_trace_is_sent_again_at_its_own_times(fakellama, session_with, tmp_path: Path) -> None:
+    lines = [f'{{"timestamp": {40 * number}, "input_length": {8 + number}, "output_length": 5}}\n' for number in range(4)]
+    (tmp_path / "t.jsonl").write_text("".join(lines))
+    found = await run(session_with(), f"--endpoint {fakellama()} --mix trace:{tmp_path}/t.jsonl --repeats 2")
+    (shape,) = found["shapes"]
+    assert (shape["mix"], shape["concurrency"], shape["rate"], shape["requests"]) == ("trace:t.jsonl", None, None, 8)
+    for each in shape["runs"]:
+        samples = sorted(each["requests"], key=lambda sample: sample["at"])
+        assert all(sample["at"] >= 40 * number for number, sample in enumerate(samples))
+        assert [sample["tokens"] for sample in samples] == [5] * 4
+        assert [sample["prompt_tokens"] for sample in samples] == [8, 9, 10, 11]
+    assert problem_of(found) == ""
+
+
+async def test_the_profile_stands_in_the_measurement_and_may_not_change_any_more(fakellama, session_with) -> None:
+    session = session_with()
+    found = await run(session, f"--endpoint {fakellama()} --requests 1 --repeats 2 --profile lab-local")
+    without = await run(session, f"--endpoint {fakellama()} --requests 1 --repeats 2")
+    assert found["profile"]["name"] == "lab-local"
+    assert len(found["profile"]["sha256"]) == 64
+    shown = await registry.parse_line("profile show lab-local").run(session)
+    assert f"bench {found['id']}" in dict(shown.facts)["referred to by"]
+    with pytest.raises(UsageError, match="their profiles differ"):
+        await registry.parse_line(f"bench compare {found['id']} {without['id']}").run(session)
+    with pytest.raises(UsageError, match="no profile is called nowhere"):
+        await run(session, "--profile nowhere")
+
+
+async def test_the_profiles_machines_are_watched(fakellama, session_with, tmp_path: Path) -> None:
+    """By ssh, which here runs what it is told on this machine."""
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text('#!/bin/sh\nfor word; do :; done\nexec sh -c "$word"\n')
+    ssh.chmod(0o755)
+    session = session_with(PATH=f"{ssh.parent}:{os.environ['PATH']}")
+    found = await run(session, f"--endpoint {fakellama('delay_ms=60')} --requests 3 --repeats 1 --profile lab-local --watch")
+    said = found["telemetry"]["127.0.0.1"]
+    assert said["every"] == 1.0
+    assert said["series"][0]["memory"] > 0
+    assert problem_of(found) == ""
+
+
 async def test_own_prompts_are_asked_as_they_are(fakellama, session_with, tmp_path: Path) -> None:
     (tmp_path / "own.jsonl").write_text(OWN)
     found = await run(session_with(), f"--endpoint {fakellama()} --mix custom:{tmp_path}/own.jsonl --requests 2 --repeats 1")
@@ -113,10 +156,10 @@ async def test_what_was_measured_before_an_interruption_is_kept(fakellama, sessi
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("--mix tall", "there is no mix tall"),
+        ("--mix tall", "no mix is called tall"),
         ("--rate 1 --concurrency 2", "not both"),
         ("--concurrency 0", "a list of numbers"),
-        ("--limits soon", "are no limits"),
+        ("--limits soon", "no limits are called"),
         ("--requests 0", "--requests is 1 to"),
         ("--model demo --mix long", "needs 1756 tokens of context"),
     ],
@@ -133,8 +176,18 @@ async def test_a_split_over_two_real_workers(session_with, llama_server: Path, g
         await session.add_backends([rpc_worker().endpoint, rpc_worker().endpoint])
         await session.save(distributed_inference_enabled=True)
         found = await run(session, "--model demo --requests 2 --repeats 2 --concurrency 1,2")
+        plan = (await registry.parse_line("plan demo").run(session)).as_json()
+        explained = (await registry.parse_line(f"explain {found['id']} --concurrency 2").run(session)).as_json()
     finally:
         await session.close()
+    assert plan["prediction"]["learned_from"] == 2  # both loads: the one slot writes one answer at a time
+    rates = sorted(1000 / shape["tpot"]["mean"] for shape in found["shapes"])
+    low, high = plan["prediction"]["tokens_per_second"]
+    assert low <= rates[0] <= rates[1] <= high
+    assert explained["measured"]["tokens_per_second"] == pytest.approx(1000 / found["shapes"][1]["tpot"]["mean"])  # one slot
+    assert len(explained["busy"]) == 2
+    requests = next(said for node, said in found["telemetry"].items() if node.startswith("requests at "))
+    assert all({"running", "waiting"} <= each.keys() for each in requests["series"])
     assert found["route"]["via"] == "llama.cpp"
     assert len(found["route"]["backends"]) == 2
     assert found["software"]["engine"] == "llama-server"

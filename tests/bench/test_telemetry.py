@@ -5,13 +5,14 @@ import json
 
 import pytest
 
-from synaptic.bench.telemetry import Telemetry, gpus_of
+from synaptic.bench.telemetry.moment import gpus_of
+from synaptic.bench.telemetry.this_machine import ThisMachine
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_it_looks_again_and_again_and_says_what_that_costs() -> None:
-    telemetry = Telemetry("here", every=0.01)
+    telemetry = ThisMachine("here", every=0.01)
     async with telemetry:
         async with asyncio.timeout(30):
             while len(telemetry.as_json()["here"]["series"]) < 3:

@@ -8,6 +8,7 @@ import pytest
 
 from synaptic.cluster.backend import Kind, State
 from synaptic.cluster.node import Node, NodeState
+from synaptic.cluster.server_load import Percentiles, ServerLoad
 from synaptic.models.model import OLLAMA, Model, Offer
 from synaptic.planning.ranking import rank
 
@@ -76,3 +77,34 @@ def test_what_speaks_for_it_is_said() -> None:
     state = node("a", tokens_per_second=41.2, running=1, priority=2)
     assert rank([state], model(a=True))[0][1] == "its model is loaded, 1 request of ours there, 41 tok/s, 1 ms away, priority 2"
     assert rank([node("a", latency_ms=None)], model(a=False))[0][1] == ""
+
+
+def told(name: str, running: int = 0, waiting: int = 0, kv_used: float = 0.0, itl: float | None = None, **known) -> NodeState:
+    """A server that writes many answers at once, and says how it is."""
+    between = Percentiles(itl, itl) if itl else None
+    return node(name, load=ServerLoad(running, waiting, kv_used, itl=between), **known)
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ({}, {"waiting": 2, "running": 4}),
+        ({"kv_used": 0.5}, {"kv_used": 0.97}),
+        ({"running": 2}, {"running": 30}),
+        ({"running": 8}, {"running": 8, "waiting": 8}),
+        ({"itl": 0.02}, {"itl": 0.1}),
+    ],
+)
+def test_a_server_that_tells_its_load_is_taken_at_its_word(better: dict, worse: dict) -> None:
+    assert order([told("a", **worse), told("b", **better)], model(a=True, b=True)) == "ba"
+
+
+def test_answers_beside_ours_cost_one_that_batches_little_and_another_one_all_their_time() -> None:
+    both = {"running": 3, "tokens_per_second": 20.0}
+    batching = dataclasses.replace(told("b", running=3, tokens_per_second=20.0), running=3)
+    assert order([node("a", **both), batching], model(a=True, b=True)) == "ba"
+
+
+def test_the_why_says_what_others_do_there() -> None:
+    [(_, why)] = rank([told("a", running=4, waiting=2, kv_used=0.91)], model(a=True))
+    assert why == "its model is loaded, 4 running and 2 waiting there, its KV cache 91% full, 1 ms away"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
+from synaptic.bench.report.nodes import nodes
+from synaptic.bench.report.tables import facts, interval, notes, number, predicted
 from synaptic.bench.result import METRICS, UNITS, Result
-from synaptic.bench.tables import facts, interval, notes, number
-from synaptic.results import Cell
+from synaptic.results import Cell, Json, Rows
 
 
 def markdown(result: Result, pictures: Sequence[str] = ()) -> str:
@@ -20,6 +22,8 @@ def markdown(result: Result, pictures: Sequence[str] = ()) -> str:
         _figures(result),
         "## Percentiles",
         _percentiles(result),
+        *_of("Predicted and measured", predicted(result)),
+        *_of("What the machines did", nodes(result)),
     ]
     parts += [f"![{name}]({name})" for name in pictures]
     if said := notes(result):
@@ -30,14 +34,19 @@ def markdown(result: Result, pictures: Sequence[str] = ()) -> str:
 
 def _facts(result: Result) -> str:
     told = [(label, value.text if isinstance(value, Cell) else value) for label, value in facts(result)]
-    asked = ", ".join(
-        f"{name} {' '.join(map(str, value)) if isinstance(value, list) else value}"
-        for name, value in result.config.items()
-        if value is not None
-    )
+    asked = ", ".join(f"{name.replace('_', ' ')} {_said(value)}" for name, value in result.config.items() if _is_plain(value))
     return "\n".join(
         f"- {label}: {_plain(value)}" for label, value in [*told, ("asked for", asked), ("measured by", f"synaptic {result.tool}")]
     )
+
+
+def _is_plain(value: Json) -> bool:
+    """What was found before stands among the notes."""
+    return value is not None and not (isinstance(value, list) and any(isinstance(each, dict) for each in value)) and value != []
+
+
+def _said(value: Json) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _figures(result: Result) -> str:
@@ -47,10 +56,11 @@ def _figures(result: Result) -> str:
             shape.load,
             *(interval(shape.of(metric)) for metric in METRICS),
             f"{shape.errors + shape.truncated} of {shape.requests}",
+            f"{shape.cache.cached_tokens} of {shape.cache.prompt_tokens} tokens",
         ]
         for shape in result.shapes
     ]
-    return _table(["mix", "load", *(f"{metric}, {UNITS[metric]}" for metric in METRICS), "failed"], rows)
+    return _table(["mix", "load", *(f"{metric}, {UNITS[metric]}" for metric in METRICS), "failed", "cached"], rows)
 
 
 def _percentiles(result: Result) -> str:
@@ -62,6 +72,12 @@ def _percentiles(result: Result) -> str:
         if (figure := shape.of(metric)).n
     ]
     return _table(["mix", "load", "ms", "n", *ranks], rows)
+
+
+def _of(title: str, rows: Rows[Any]) -> list[str]:
+    """Nothing where there are none."""
+    cells = [[cell.text for cell in line] for line in rows.cells()]
+    return [f"## {title}", _table(list(rows.columns), cells)] if cells else []
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

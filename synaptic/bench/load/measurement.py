@@ -1,22 +1,20 @@
 """
-Requests under load: so many at once (closed loop), or as they come (open loop, Poisson). Each load is repeated, and the
-loads take turns, so that what drifts meanwhile touches all of them alike.
+Requests under load: so many at once (closed loop), or as they come (open loop, Poisson or as recorded). Each load is
+repeated, and the loads take turns, so that what drifts meanwhile touches all of them alike.
 """
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from synaptic.bench.figures import figure
-from synaptic.bench.mixes import Mix, Prompt, prompts
-from synaptic.bench.result import METRICS, MOST_ERRORS, TIMES, Cache, Limits, Run, Shape
+from synaptic.bench.load.mixes import Mix, prompts
+from synaptic.bench.load.sending import Asked, closed_loop, open_loop, poisson
+from synaptic.bench.result import METRICS, MOST_ERRORS, TIMES, Cache, Limits, Run, Shape, load_told
 from synaptic.bench.sample import Sample, measured
-from synaptic.engines.engine import Chunk
 from synaptic.errors import EngineError
 from synaptic.results import plural
 
@@ -25,19 +23,17 @@ TEMPLATE = 0.3  # of a prompt: so much of it, the words around every question, m
 GUESS = 0.7  # words for each token, where the server does not count
 
 
-class Asked(Protocol):
-    def answer(self, prompt: Prompt, *, may_cache: bool) -> AsyncGenerator[Chunk, None]:
-        """The answer to one request; nothing is sent before its first step. Raises EngineError."""
-        ...
-
-
 @dataclasses.dataclass(frozen=True)
 class Load:
-    """Either `concurrency` requests at once, or `rate` a second."""
+    """Either `concurrency` requests at once, or `rate` a second; with neither, as the mix's trace recorded them."""
 
     mix: Mix
     concurrency: int | None
     rate: float | None = None
+
+    @property
+    def told(self) -> str:
+        return load_told(self.concurrency, self.rate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,33 +51,35 @@ class Measurement:
     """What has been measured so far is in `shapes()` at any time: an interrupted one keeps it. `tell`: hears (done, of)."""
 
     def __init__(self, asking: Asking, asked: Asked, tell: Callable[[str, int, int], None]) -> None:
-        self._asking = asking
+        self.asking = asking
         self._asked = asked
         self._tell = tell
         self._runs: dict[Load, list[Run]] = {load: [] for load in asking.loads}
         self._words: dict[Mix, float] = {}
+        self._behind: dict[Load, str] = {}
         self._done = 0
 
-    async def run(self) -> None:
-        """Raises EngineError when not even the warm-up is answered."""
-        for load in self._asking.loads:
+    async def warm_up(self) -> None:
+        """Raises EngineError when not even that is answered."""
+        for load in self.asking.loads:
             self._tell(f"warming up: {load.mix.name}", 0, 0)
             await self._warm_up(load)
-        for repeat in range(self._asking.repeats):
-            for load in self._asking.loads:
-                await self._repeat(load, repeat)
+
+    async def turn(self, load: Load, repeat: int) -> None:
+        if load not in self._behind:
+            await self._repeat(load, repeat)
 
     def shapes(self) -> tuple[Shape, ...]:
-        return tuple(shape_of(load, runs) for load, runs in self._runs.items() if runs)
+        return tuple(shape_of(load, runs, self._behind.get(load, "")) for load, runs in self._runs.items() if runs)
 
     async def _warm_up(self, load: Load) -> None:
         """An RPC worker gets a new graph for each new shape of batch: that belongs to no measurement."""
         if load.mix not in self._words:
             self._words[load.mix] = 1.0 if load.mix.own else await self._words_per_token(load.mix)
-        source = prompts(load.mix, f"{self._asking.seed} warm-up {load.concurrency} {load.rate}", self._words[load.mix])
+        source = prompts(load.mix, f"{self.asking.seed} warm-up {load.concurrency} {load.rate}", self._words[load.mix])
         at_once = load.concurrency or 1
         samples: list[Sample] = []
-        await _closed(self._asked, load.mix, source, max(WARM_UP, at_once), at_once, samples)
+        await closed_loop(self._asked, load.mix, source, max(WARM_UP, at_once), at_once, samples)
         if failed := [sample for sample in samples if not sample.is_whole and not sample.truncated]:
             raise EngineError(f"the warm-up failed: {failed[0].error}", hint="try: ask hello, with the same model")
 
@@ -90,7 +88,9 @@ class Measurement:
         counts, sizes = [], (16, 48)
         for size in sizes:
             source = prompts(
-                dataclasses.replace(mix, prompt_tokens=size, may_cache=False, answer_tokens=1), f"{self._asking.seed} {size}", 1.0
+                dataclasses.replace(mix, prompt_tokens=size, may_cache=False, answer_tokens=1, arrivals=()),
+                f"{self.asking.seed} {size}",
+                1.0,
             )
             sample = await measured(self._asked.answer(next(source), may_cache=False), 0.0)
             if not sample.is_whole:
@@ -99,15 +99,17 @@ class Measurement:
         return (sizes[1] - sizes[0]) / (counts[1] - counts[0]) if counts[1] > counts[0] else GUESS
 
     async def _repeat(self, load: Load, repeat: int) -> None:
-        asking = self._asking
+        asking = self.asking
         seed = f"{asking.seed} {repeat} {load.concurrency} {load.rate}"
         source, samples = prompts(load.mix, seed, self._words[load.mix]), _Told(self._told)
         began, worked = time.monotonic(), time.process_time()
         try:
-            if load.rate is not None:
-                await _open(self._asked, load.mix, source, asking.requests, load.rate, random.Random(seed), samples)
+            if load.concurrency is not None:
+                await closed_loop(self._asked, load.mix, source, asking.requests, load.concurrency, samples)
             else:
-                await _closed(self._asked, load.mix, source, asking.requests, load.concurrency or 1, samples)
+                due, is_steady = self._due(load, random.Random(seed)), load.rate is not None
+                if behind := await open_loop(self._asked, load.mix, source, due, samples, is_steady=is_steady):
+                    self._behind[load] = f"it fell behind {load.told}: {behind}"
         finally:
             if samples:
                 seconds, ours = time.monotonic() - began, time.process_time() - worked
@@ -115,9 +117,28 @@ class Measurement:
                     dataclasses.replace(run_of(repeat, seconds, samples, asking.limits), client=round(ours / seconds, 3))
                 )
 
+    def _due(self, load: Load, chance: random.Random) -> list[float]:
+        if load.rate is not None:
+            return poisson(self.asking.requests, load.rate, chance)
+        return [each.at for each in load.mix.arrivals[: self.asking.requests]]
+
     def _told(self) -> None:
         self._done += 1
-        self._tell("measuring", self._done, len(self._asking.loads) * self._asking.repeats * self._asking.requests)
+        self._tell("measuring", self._done, len(self.asking.loads) * self.asking.repeats * self.asking.requests)
+
+
+async def in_turns(measurements: Sequence[Measurement]) -> None:
+    """
+    All of the same loads, as often. In each repeat one after the other has its turn with a load, every second time the
+    other way round: what drifts meanwhile touches all of them alike. Raises EngineError when a warm-up is not answered.
+    """
+    asking = measurements[0].asking
+    for each in measurements:
+        await each.warm_up()
+    for repeat in range(asking.repeats):
+        for load in asking.loads:
+            for each in measurements[:: -1 if repeat % 2 else 1]:
+                await each.turn(load, repeat)
 
 
 class _Told(list[Sample]):
@@ -130,36 +151,8 @@ class _Told(list[Sample]):
         self._tell()
 
 
-async def _closed(asked: Asked, mix: Mix, source: Iterator[Prompt], requests: int, at_once: int, samples: list[Sample]) -> None:
-    """As soon as one is answered, the next is sent."""
-    origin, waiting = time.monotonic(), iter(range(requests))
-
-    async def one_after_another() -> None:
-        for _ in waiting:
-            samples.append(await measured(asked.answer(next(source), may_cache=mix.may_cache), origin))
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(at_once, requests)):
-            group.create_task(one_after_another())
-
-
-async def _open(
-    asked: Asked, mix: Mix, source: Iterator[Prompt], requests: int, rate: float, chance: random.Random, samples: list[Sample]
-) -> None:
-    """Sent at their time, however many are still unanswered: so a queue shows."""
-    origin, due = time.monotonic(), 0.0
-
-    async def one(prompt: Prompt) -> None:
-        samples.append(await measured(asked.answer(prompt, may_cache=mix.may_cache), origin))
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(requests):
-            due += chance.expovariate(rate)
-            await asyncio.sleep(max(0.0, origin + due - time.monotonic()))
-            group.create_task(one(next(source)))
-
-
 def run_of(repeat: int, seconds: float, samples: Sequence[Sample], limits: Limits) -> Run:
+    """One repeat, which took so long in all. Times are those of complete answers; the rest counts against goodput alone."""
     whole = [sample for sample in samples if sample.is_whole]
     means = {metric: _mean(_values(metric, whole)) for metric in TIMES}
     means["throughput"] = sum(sample.tokens for sample in whole) / seconds
@@ -167,27 +160,36 @@ def run_of(repeat: int, seconds: float, samples: Sequence[Sample], limits: Limit
     return Run(repeat, round(seconds, 3), means, tuple(samples))
 
 
-def shape_of(load: Load, runs: Sequence[Run]) -> Shape:
+def shape_of(load: Load, runs: Sequence[Run], behind: str = "") -> Shape:
+    """`behind`: why it was stopped early."""
+    mix = load.mix
+    return shape_of_runs(mix.name, load.concurrency, load.rate, runs, behind, may_cache=mix.may_cache)
+
+
+def shape_of_runs(
+    mix: str, concurrency: int | None, rate: float | None, runs: Sequence[Run], behind: str = "", *, may_cache: bool = False
+) -> Shape:
+    """All repeats of one load. `may_cache`: a prompt may lie in the server's cache, so that speaks not against it."""
     everything = [sample for run in runs for sample in run.requests]
     errors = sum(not sample.is_whole and not sample.truncated for sample in everything)
     truncated = sum(sample.truncated for sample in everything)
-    cache = cache_of(everything)
     figures = {metric: figure([_of_run(metric, run) for run in runs]) for metric in (*METRICS, "prompt_tokens", "completion_tokens")}
     return Shape(
-        mix=load.mix.name,
-        concurrency=load.concurrency,
-        rate=load.rate,
+        mix=mix,
+        concurrency=concurrency,
+        rate=rate,
         requests=len(everything),
         errors=errors,
         truncated=truncated,
-        cache=cache,
-        why_not=_why_not(everything, errors + truncated, may_cache=load.mix.may_cache),
+        cache=cache_of(everything),
+        why_not=behind or _why_not(everything, errors + truncated, may_cache=may_cache),
         runs=tuple(runs),
         **figures,
     )
 
 
 def cache_of(samples: Sequence[Sample]) -> Cache:
+    """What the server says that it knew already of the prompts."""
     told = [sample.cached_tokens for sample in samples if sample.cached_tokens is not None]
     whole = [sample for sample in samples if sample.is_whole]
     read = sum(sample.prompt_tokens or 0 for sample in whole)

@@ -35,7 +35,9 @@ def from_llama_bench(document: object, path: Path) -> Result:
         model = Identity(Path(str(first["model_filename"])).name, None, str(first.get("model_type", "")), "llama-bench names the file only")
         at = float(calendar.timegm(time.strptime(str(first["test_time"]), "%Y-%m-%dT%H:%M:%SZ"))) if "test_time" in first else 0.0
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise UsageError(f"{path} is not what llama-bench -o json writes", hint="llama-bench -m MODEL -o json > FILE") from error
+        raise UsageError(
+            f"{path} is not what llama-bench, vllm bench serve or guidellm write", hint="such as: llama-bench -m MODEL -o json > FILE"
+        ) from error
     build = f"{one_line(str(first.get('build_number', '')), 20)} {one_line(str(first.get('build_commit', '')), 40)}".strip()
     return Result(
         id=f"llama-bench-{hashlib.sha256(repr(document).encode()).hexdigest()[:12]}",

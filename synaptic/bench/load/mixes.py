@@ -4,16 +4,19 @@ Prompts to measure with: unique and seeded, so that no cache can answer them and
     short   32 → 64 tokens       long   1500 → 256        code   256 → 512
     chat    turns of conversations, each with all that was said before: here the cache may help, and is reported apart
     custom:FILE   lines of {"prompt": "…", "max_tokens": 64}
+    trace:FILE    a recorded load, at its own times (trace.py)
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
 
+from synaptic.bench.load.trace import Arrival, read_trace
 from synaptic.engines.engine import Message
 from synaptic.errors import UsageError
 from synaptic.terminal import one_line
@@ -42,6 +45,7 @@ class Mix:
     answer_tokens: int
     may_cache: bool = False
     own: tuple[Prompt, ...] = ()
+    arrivals: tuple[Arrival, ...] = ()  # of a trace
 
     @property
     def longest(self) -> int:
@@ -54,8 +58,12 @@ class Mix:
         if text in MIXES:
             return MIXES[text]
         kind, colon, name = text.partition(":")
+        if kind == "trace" and colon:
+            arrivals = read_trace(Path(name).expanduser())
+            longest = max(arrivals, key=lambda each: each.prompt_tokens + each.answer_tokens)
+            return cls(f"trace:{Path(name).name}", longest.prompt_tokens, longest.answer_tokens, arrivals=arrivals)
         if kind != "custom" or not colon:
-            raise UsageError(f"there is no mix {one_line(text, 40)}", hint=f"one of {', '.join(MIXES)}, custom:FILE")
+            raise UsageError(f"no mix is called {one_line(text, 40)}", hint=f"one of {', '.join(MIXES)}, custom:FILE, trace:FILE")
         own = tuple(_own(Path(name).expanduser()))
         return cls(f"custom:{Path(name).name}", 0, max(prompt.answer_tokens for prompt in own), own=own)
 
@@ -66,9 +74,11 @@ MIXES = {mix.name: mix for mix in (Mix("short", 32, 64), Mix("long", 1500, 256),
 def prompts(mix: Mix, seed: str, words_per_token: float) -> Iterator[Prompt]:
     """Without end. Another `seed` gives other words: no two prompts of a measurement begin alike."""
     chance = random.Random(seed)
-    for number in _forever():
+    for number in itertools.count():
         if mix.own:
             yield mix.own[number % len(mix.own)]
+        elif mix.arrivals:
+            yield _recorded(mix, mix.arrivals[number % len(mix.arrivals)], chance, words_per_token)
         elif mix.may_cache:
             yield from _conversation(mix, chance, words_per_token)
         else:
@@ -79,6 +89,12 @@ def text(mix: Mix, chance: random.Random, words_per_token: float) -> str:
     """Words without meaning, the first of which no other prompt has."""
     count = max(1, round(mix.prompt_tokens * words_per_token))
     return " ".join(_word(mix, chance, place) for place in range(count))
+
+
+def _recorded(mix: Mix, arrival: Arrival, chance: random.Random, words_per_token: float) -> Prompt:
+    sized = dataclasses.replace(mix, prompt_tokens=arrival.prompt_tokens)
+    words = text(sized, chance, words_per_token) if arrival.words is None else arrival.words
+    return Prompt((Message("user", words),), arrival.answer_tokens)
 
 
 def _conversation(mix: Mix, chance: random.Random, words_per_token: float) -> Iterator[Prompt]:
@@ -116,10 +132,3 @@ def _line(line: str, number: int, path: Path) -> Prompt:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(f"{path}, line {number}, is no prompt", hint='such as {"prompt": "…", "max_tokens": 64}') from None
     return Prompt((Message("user", words),), most)
-
-
-def _forever() -> Iterator[int]:
-    number = 0
-    while True:
-        yield number
-        number += 1

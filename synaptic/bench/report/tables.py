@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from synaptic.bench.explained import Explained, explained
 from synaptic.bench.figures import Figure
+from synaptic.bench.report.nodes import nodes
 from synaptic.bench.result import METRICS, TIMES, UNITS, Result, Shape
 from synaptic.results import Cell, Facts, Rows, plural, to_json
 
@@ -18,7 +20,9 @@ def shown(result: Result) -> Facts:
     tables: list[tuple[str, Rows[Any]]] = [
         ("figures", figures(result)),
         ("tokens/s", plot(result)),
+        ("predicted", predicted(result)),
         ("percentiles", percentiles(result)),
+        ("nodes", nodes(result)),
         ("definitions", definitions(result)),
     ]
     return Facts(facts(result), document, tables, summary=notes(result))
@@ -30,10 +34,14 @@ def facts(result: Result) -> list[tuple[str, str | Cell]]:
         ("measurement", Cell(result.id if result.complete else f"{result.id}, interrupted", "" if result.complete else "attention")),
         ("model", f"{result.model.name}, {result.model.sha256[:12] if result.model.sha256 else 'its file is not known'}"),
         ("profile", f"{profile.name}@{profile.version}, {(profile.sha256 or '')[:12]}" if profile else "none"),
-        ("engine", " ".join(filter(None, (result.software.engine, result.software.build, f"at {result.software.where}")))),
+        ("engine", engine(result)),
         ("limits", f"{limits.name}: ttft {_limit(limits.ttft)}, tpot {_limit(limits.tpot)}"),
     ]
     return [*said, ("overhead", overhead(result))]
+
+
+def engine(result: Result) -> str:
+    return " ".join(filter(None, (result.software.engine, result.software.build, f"at {result.software.where}")))
 
 
 def figures(result: Result) -> Rows[Shape]:
@@ -58,6 +66,23 @@ def percentiles(result: Result) -> Rows[tuple[Shape, str]]:
             "n": lambda row: str(row[0].of(row[1]).n),
             **ranks,
         },
+    )
+
+
+def predicted(result: Result) -> Rows[Explained]:
+    """What the cost model expected of each load, where it knew the machines; `explain` has the terms."""
+    return Rows(
+        key="predicted",
+        items=explained(result),
+        columns={
+            "mix": lambda each: each.shape.mix,
+            "load": lambda each: each.shape.load,
+            "tok/s, predicted": lambda each: " to ".join(map(number, each.said.tokens_per_second)),
+            "measured": lambda each: number(each.measured.tokens_per_second),
+            "answers at work": lambda each: str(each.said.slots),
+            "bottleneck": lambda each: each.said.bottleneck,
+        },
+        empty="the machines behind it are not known: nothing was predicted",
     )
 
 
@@ -90,6 +115,10 @@ def notes(result: Result) -> str | None:
     busy = max((run.client for shape in result.shapes for run in shape.runs), default=0.0)
     if busy > BUSY:
         said.append(f"measuring itself took up to {busy:.0%} of one core: a server this fast is faster than what is shown")
+    found = result.config.get("preflight")
+    for each in found if isinstance(found, list) else []:
+        if isinstance(each, dict):
+            said.append(f"{each['what']}: {each['detail']}")
     if any(len(shape.runs) < 3 for shape in result.shapes):
         said.append("fewer than 3 repeats: the intervals say little")
     return "\n".join(said) or None
@@ -110,9 +139,18 @@ def number(value: float | None) -> str:
 
 
 def overhead(result: Result) -> str:
-    told = [each.get("overhead") for each in result.telemetry.values() if isinstance(each, dict) and each.get("series")]
-    shares = [share for share in told if isinstance(share, float)]
-    return f"watching this machine took {max(shares):.2%} of one core" if shares else "nothing was watched"
+    """What watching took on each machine, and asking on this one; what a server's own figures cost it is not known."""
+    told = {node: said for node, said in result.telemetry.items() if isinstance(said, dict) and said.get("series")}
+    shares = {node: share for node, said in told.items() if isinstance(share := said.get("overhead"), float) and share > 0}
+    trouble = [
+        f"{node} was not watched: {said['trouble']}"
+        for node, said in result.telemetry.items()
+        if isinstance(said, dict) and said.get("trouble")
+    ]
+    watched = ", ".join(f"watching {node} took {share:.2%} of one core" for node, share in shares.items()) or "nothing was watched"
+    busy = max((run.client for shape in result.shapes for run in shape.runs), default=0.0)
+    asking = [f"sending the requests and reading the answers up to {busy:.1%}"] if busy else []
+    return "; ".join([watched, *asking, *trouble])
 
 
 def _failed(shape: Shape) -> Cell:

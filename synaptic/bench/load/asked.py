@@ -7,12 +7,13 @@ asked for (`ignore_eos`); other servers would refuse a word that they do not kno
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Callable
 
-from synaptic.bench.mixes import Prompt
+from synaptic.bench.fetch import fetched
+from synaptic.bench.load.mixes import Prompt
+from synaptic.cluster.software import LLAMA_SERVER, OLLAMA_NAME, VLLM
 from synaptic.engines.answering import Answering
 from synaptic.engines.engine import Chunk, Engine, Request
 from synaptic.engines.ollama import Ollama
@@ -20,9 +21,9 @@ from synaptic.engines.openai import LONGEST_REPLY, REPLY_WITHIN, OpenAI
 from synaptic.planning.plan import Route
 from synaptic.terminal import one_line
 
-LLAMA_SERVER, VLLM = "llama-server", "vLLM"
 PATIENCE = 600.0  # seconds to a first token
 STALL = 60.0  # seconds without a token
+GATEWAY = "SynapticLlamas gateway"
 
 
 class Engines:
@@ -41,7 +42,7 @@ class Engines:
 
 def at_server(url: str, *, model: str, key: str | None, software: str) -> Engines:
     """`software`: "Ollama", "llama-server", "vLLM"; others are asked in the words of OpenAI's API alone."""
-    if software == "Ollama":
+    if software == OLLAMA_NAME:
         return Engines(lambda _: Ollama(url, model=model, key=key, stall_seconds=STALL, first_token_seconds=PATIENCE), model)
     return Engines(lambda may_cache: _Told(url, model, key, _words(software, may_cache)), model)
 
@@ -80,16 +81,27 @@ class Attempts:
 
 async def build_of(url: str, key: str | None) -> str:
     """What a llama-server says it was built from; empty where nothing says so."""
-    import aiohttp
+    return one_line(str((await _document(f"{url}/props", key)).get("build_info", "")), 80)
 
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+async def gateway_of(url: str, key: str | None) -> str:
+    """The version of a gateway of ours, which speaks like several others; empty: it is none."""
+    return one_line(str((await _document(f"{url}/api/version", key)).get("synaptic", "")), 80)
+
+
+async def is_loaded(url: str, key: str | None, model: str) -> bool | None:
+    """Whether an Ollama server has the model in memory. None: it does not say."""
+    listed = (await _document(f"{url}/api/ps", key)).get("models")
+    if not isinstance(listed, list):
+        return None
+    names = {str(each.get("name", "")) for each in listed if isinstance(each, dict)}
+    return bool(names & {model, f"{model}:latest"})
+
+
+async def _document(url: str, key: str | None) -> dict[str, object]:
+    """A short JSON object; empty where nothing gives one."""
     try:
-        async with (
-            asyncio.timeout(REPLY_WITHIN),
-            aiohttp.ClientSession(trust_env=False, headers=headers) as http,
-            http.get(f"{url}/props", allow_redirects=False) as response,
-        ):
-            document = json.loads(await response.content.read(LONGEST_REPLY))
-    except (aiohttp.ClientError, OSError, ValueError, RecursionError):
-        return ""
-    return one_line(str(document.get("build_info", "")), 80) if isinstance(document, dict) else ""
+        document = json.loads(await fetched(url, key, limit=LONGEST_REPLY, within=REPLY_WITHIN))
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
