@@ -28,7 +28,7 @@ class Endpoint:
         text = text.strip()
         host, port = _split(text)
         if not _is_host(host):
-            raise UsageError(f"not an address: {one_line(text, 60) or '(empty)'}", hint="write host:port, such as 192.168.1.10:50052")
+            raise UsageError(f"not an address: {one_line(text, 60) or '(empty)'}", hint=_right(text))
         if port is None:
             return cls(host, default_port)
         if not _PORT.match(port) or not 0 < int(port) < 65536:
@@ -72,6 +72,12 @@ def _split(text: str) -> tuple[str, str | None]:
         return text, None
     host, colon, port = text.partition(":")
     return host, port if colon else None
+
+
+def _right(text: str) -> str:
+    """How to write it. A worker's address is no URL: it speaks no HTTP."""
+    where = re.match(r"[a-z]+://([A-Za-z0-9_.-]+:[0-9]+)(/|\Z)", text)
+    return f"write host:port, such as {where[1] if where else '192.168.1.10:50052'}"
 
 
 def _is_host(host: str) -> bool:

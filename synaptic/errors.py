@@ -52,3 +52,9 @@ class EngineError(SynapticError):
 
 class RefusedError(EngineError):
     """The server is well; it is this request that it will not do."""
+
+
+def os_reason(error: OSError) -> str:
+    """What the system says went wrong, as it stands within a sentence: `no space left on device`."""
+    said = error.strerror or str(error) or "no reason given"
+    return said[:1].lower() + said[1:]

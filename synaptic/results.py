@@ -17,7 +17,7 @@ import dataclasses
 import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar, Union, runtime_checkable
+from typing import Any, Generic, Literal, TypeVar, Union, cast
 
 from synaptic.endpoint import Endpoint
 from synaptic.errors import SynapticError
@@ -46,6 +46,7 @@ class Note:
     style: Style = ""
     hint: str | None = None
     prefill: str | None = None  # a line the shell offers next
+    is_verbatim: bool = False  # its lines stay as they are, however long
     holds: bool = False  # what it tells of ends with the program: outside a shell, stay until interrupted
 
     def as_json(self) -> Json:
@@ -135,27 +136,27 @@ class Leave:
 Result = Note | Rows[Any] | Facts | Lines | Stream | Watch | Leave
 
 
-@runtime_checkable
-class HasJson(Protocol):
-    def as_json(self) -> Json: ...
-
-
 def to_json(value: object) -> Json:
-    """Dataclasses, endpoints, enums and paths → what `json.dumps` takes. Keys stay as they are."""
-    if isinstance(value, Endpoint | Path):
+    """Dataclasses, endpoints, enums and paths → what `json.dumps` takes; what has `as_json` says it itself. Keys stay as they are."""
+    if value is None or type(value) in (str, int, float, bool):  # most of all, several times a second
+        return cast(Json, value)
+    if isinstance(value, (Endpoint, Path)):
         return str(value)
     if isinstance(value, enum.Enum):
         return to_json(value.value)
-    if isinstance(value, HasJson):
-        return value.as_json()
+    if as_json := getattr(value, "as_json", None):
+        return cast(Json, as_json())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [to_json(item) for item in value]
-    assert value is None or isinstance(value, bool | int | float | str), f"not a JSON value: {value!r}"
+    assert isinstance(value, (bool, int, float, str)), f"not a JSON value: {value!r}"
     return value
+
+
+GIB = 1 << 30  # bytes
 
 
 def gib(count: int) -> str:
@@ -166,6 +167,15 @@ def gib(count: int) -> str:
             break
         size /= 1024
     return f"{size:.0f} {unit}" if size >= 100 or unit == "B" or size == int(size) else f"{size:.1f} {unit}"
+
+
+def number(value: float) -> str:
+    """As many digits as tell something: `143`, `14.2`, `0.32`."""
+    return f"{value:.0f}" if value >= 20 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
+def spread(low: float, high: float) -> str:
+    return f"{number(low)} to {number(high)}"
 
 
 def plural(count: int, noun: str) -> str:

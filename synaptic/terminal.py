@@ -8,10 +8,15 @@ clear the screen or reverse the reading order. `visible` turns each such charact
 from __future__ import annotations
 
 import re
+import textwrap
+
+NARROWEST = 16  # columns in which sentences still hang
+EXAMPLE = 4  # columns by which a line to be typed is indented: it goes on further in, so as not to look as two
 
 # C0 except tab and newline, DEL, C1, line and paragraph separators, bidi overrides and isolates, lone surrogates
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LINE_BREAKS = re.compile(r"[\t\n]+")
+_LEAD = re.compile(r" *(?:[-✗!✓→] |\S.*?\S {2,}(?=\S))?")  # an indentation, a mark, or what stands in a first column
 
 
 def visible(text: str) -> str:
@@ -43,3 +48,20 @@ def printable(text: str, encoding: str | None) -> str:
 
 
 _ASCII_MARKS = str.maketrans({"✓": "+", "✗": "x", "·": "-", "→": ">", "…": "...", "–": "-", "│": "|", "—": "-"})
+
+
+def wrapped(text: str, width: int) -> str:
+    """`text` in lines of at most `width` columns. Words stay whole, and what follows hangs below where its sentence began."""
+    return "\n".join(_hung(line, width) for line in text.split("\n"))
+
+
+def _hung(line: str, width: int) -> str:
+    if len(line) <= width:
+        return line
+    lead = _LEAD.match(line)
+    indent = lead.end() if lead else 0
+    if width - indent < NARROWEST:
+        indent = len(line) - len(line.lstrip(" "))
+    deeper = " " * (EXAMPLE if line.startswith(" " * EXAMPLE) and not line[:indent].strip() else 0)
+    rows = textwrap.wrap(line[indent:], max(width - indent, 1), subsequent_indent=deeper, break_long_words=False, break_on_hyphens=False)
+    return line[:indent] + ("\n" + " " * indent).join(rows)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synaptic.terminal import one_line, printable, visible
+from synaptic.terminal import one_line, printable, visible, wrapped
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,24 @@ def test_our_own_marks_have_an_ascii_form(encoding: str | None) -> None:
 
 def test_utf8_is_left_alone() -> None:
     assert printable("✓ 日本", "utf-8") == "✓ 日本"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("one two three four", ["one two", "three four"]),
+        ("✗ one two three four five six seven", ["✗ one two three four five", "  six seven"]),
+        ("rpc add   one two three four five", ["rpc add   one two three four", "          five"]),
+        ("  an indented sentence goes on there", ["  an indented sentence goes", "  on there"]),
+        ("try: nodes remove http://127.0.0.1:11434/a/long/path", ["try: nodes remove", "http://127.0.0.1:11434/a/long/path"]),
+        ("first\n\nsecond", ["first", "", "second"]),
+    ],
+)
+def test_sentences_are_wrapped_between_words_and_hang_below_their_beginning(text: str, lines: list[str]) -> None:
+    width = 10 if lines[0] == "one two" else 28
+    assert wrapped(text, width).split("\n") == lines
+
+
+@given(st.text(max_size=200), st.integers(1, 200))
+def test_wrapping_loses_no_word(text: str, width: int) -> None:
+    assert wrapped(text, width).split() == text.split()

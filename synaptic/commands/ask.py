@@ -10,6 +10,7 @@ from synaptic.commands.complete import models
 from synaptic.commands.grammar import Choice, Complete, Text
 from synaptic.commands.registry import registry
 from synaptic.errors import SynapticError, UsageError
+from synaptic.events import Noticed
 from synaptic.models.model import ENGINES
 from synaptic.results import Note, Stream, plural
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from synaptic.session import Session
 
 _USING = re.compile(r"\s+using\s+(\S+)\s*$", re.IGNORECASE)
+_TAGGED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*:[A-Za-z0-9._-]+")  # llama3.1:405b: a model, and nothing one asks about
 LONGEST_STDIN = 8 * 1024 * 1024  # characters
 KEEP_FREE = 0.5  # of the context stays free for the answer
 
@@ -53,7 +55,13 @@ async def ask(
 
 @registry.command("retry", group="answers")
 async def retry(session: Session, *, model: Annotated[str | None, Complete(models)] = None) -> Stream:
-    """Ask the last question again, without the answer it got."""
+    """Ask the last question again, without the answer it got.
+
+        retry
+        retry --model llama3.1:8b
+
+    See also: ask, clear
+    """
     question = session.conversation.last_question
     if question is None:
         raise UsageError("there is nothing to retry yet", hint="just type a question")
@@ -63,7 +71,10 @@ async def retry(session: Session, *, model: Annotated[str | None, Complete(model
 
 @registry.command("clear", group="answers")
 async def clear(session: Session) -> Note:
-    """Forget the conversation so far; the next prompt starts a new one."""
+    """Forget the conversation so far; the next prompt starts a new one.
+
+    See also: ask, retry
+    """
     turns = len(session.conversation)
     session.conversation.clear()
     return Note(
@@ -76,6 +87,8 @@ def split_model(session: Session, text: str) -> tuple[str, str | None]:
     match = _USING.search(text)
     if match and session.knows_model(match[1]):
         return text[: match.start()].strip(), match[1]
+    if match and _TAGGED.fullmatch(match[1]):
+        session.bus.publish(Noticed(text=f"no model named {match[1]} here, so the whole line is asked; try: model pull {match[1]}"))
     return text, None
 
 
@@ -97,4 +110,5 @@ async def _answer(session: Session, question: str, model: str | None, via: str |
     reply = Reply(
         session.answering, route, messages, remember=lambda text, complete: session.conversation.add(question, text, complete=complete)
     )
-    return Stream(f"→ {route.model.name} · {route.via} · {route.where} ({route.why})", reply.pieces(), reply.outcome)
+    why = route.why.removeprefix(f"on {route.where}: ")  # which is said just before
+    return Stream(f"→ {route.model.name} · {route.via} · {route.where} ({why})", reply.pieces(), reply.outcome)

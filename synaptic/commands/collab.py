@@ -11,7 +11,7 @@ from synaptic.commands.registry import registry
 from synaptic.errors import SynapticError
 from synaptic.events import Noticed
 from synaptic.results import Note, Stream, plural
-from synaptic.settings_keys import STRATEGIES
+from synaptic.settings.keys import STRATEGIES
 from synaptic.terminal import one_line
 
 if TYPE_CHECKING:
@@ -48,8 +48,10 @@ async def collab(session: Session, switch: Annotated[str, Choice("on", "off")] =
 async def refine(session: Session, rounds: int) -> Note:
     """How often the researcher rewrites the draft after the critic's points, 0 to 5. Counts while collab is on.
 
-    refine 2
-    refine 0
+        refine 2
+        refine 0
+
+    See also: collab, strategy, timeout
     """
     await session.save(refinement_rounds=rounds)
     return _state(session)
@@ -59,8 +61,10 @@ async def refine(session: Session, rounds: int) -> Note:
 async def synthesis(session: Session, model: Annotated[str, Complete(synthesis_models)]) -> Note:
     """Which model the editor of a team uses; `none`: the one that answers. Counts while collab is on.
 
-    synthesis llama3.1:70b
-    synthesis none
+        synthesis llama3.1:70b
+        synthesis none
+
+    See also: collab, refine, strategy
     """
     found = None if model.lower() == NONE else (await asyncio.to_thread(session.catalog.find, model)).name
     await session.save(synthesis_model=found)
@@ -87,7 +91,9 @@ async def strategy(session: Session, name: Annotated[str, Choice(*STRATEGIES)]) 
 async def timeout(session: Session, seconds: int) -> Note:
     """How long each agent of a team may take, in seconds, at least 30; loading the model does not count.
 
-    timeout 600
+        timeout 600
+
+    See also: collab, refine, strategy
     """
     await session.save(agent_timeout=seconds)
     return _state(session)

@@ -32,7 +32,8 @@ def local_workers(session: Session) -> list[Completion]:
 
 
 def coordinators(session: Session) -> list[Completion]:
-    return [(each.plan.model.name, each.state.value) for each in session.coordinators.all()]
+    roots = session.roots.all() if session.is_open("roots") else []
+    return [(each.plan.model.name, str(each.state)) for each in (*session.all_coordinators(), *roots)]
 
 
 def dllama_backends(session: Session) -> list[Completion]:

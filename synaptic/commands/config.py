@@ -14,7 +14,8 @@ from synaptic.terminal import one_line
 
 if TYPE_CHECKING:
     from synaptic.session import Session
-    from synaptic.settings import Entry, Settings
+    from synaptic.settings import Settings
+    from synaptic.settings.values import Entry
 
 
 def keys(session: Session) -> list[Completion]:
@@ -85,7 +86,10 @@ async def reset(session: Session, *key: Annotated[str, AnyNumber(), Complete(key
 
 @registry.command("config path", group="settings")
 async def path(session: Session) -> Note:
-    """Show where the settings are saved."""
+    """Show where the settings are saved.
+
+    See also: config show
+    """
     found = session.settings.path
     text = str(found) if found else "there is no home folder: the settings live in memory only"
     return Note(text, {"path": found})

@@ -14,7 +14,7 @@ from synaptic.commands.complete import models
 from synaptic.commands.grammar import Choice, Complete
 from synaptic.commands.in_thread import in_thread
 from synaptic.commands.registry import registry
-from synaptic.errors import EngineError, SynapticError, UsageError
+from synaptic.errors import EngineError, SynapticError, UsageError, os_reason
 from synaptic.events import Noticed
 from synaptic.models.meter import Meter
 from synaptic.results import Note, gib, plural
@@ -56,7 +56,7 @@ async def convert(
         model convert demo
         model convert ~/models/llama-3.1-8b-q4_0.gguf --out ~/models
 
-    See also: model show, model pull, distributed on
+    See also: model show, model pull, distributed
     """
     from synaptic.models.dllama_file import is_dllama
     from synaptic.models.model import file_of
@@ -118,7 +118,7 @@ def _write(model: Model, source: Path, target: Path, kind: str, meter: Meter) ->
     except CannotConvertError as error:
         raise EngineError(f"{one_line(model.name, 60)} {one_line(str(error))}", hint="it stays usable with llama.cpp") from error
     except OSError as error:
-        raise SynapticError(f"{target} cannot be written: {(error.strerror or str(error)).lower()}") from error
+        raise SynapticError(f"{target} cannot be written: {os_reason(error)}") from error
     return Written(conversion.header.file_bytes, conversion.is_lossless, _notices(model, conversion))
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 from typing import TYPE_CHECKING, Annotated
 
 from synaptic.commands.complete import coordinators, models
 from synaptic.commands.grammar import Complete
 from synaptic.commands.registry import registry
-from synaptic.models.model import DLLAMA, LLAMA_CPP
+from synaptic.models.model import BUILTIN, DLLAMA, LLAMA_CPP
 from synaptic.results import Cell, Json, Note, Rows, Style, gib, plural, to_json
 
 if TYPE_CHECKING:
+    from synaptic.engines.running_root import RunningRoot
+    from synaptic.planning.plan import Route
     from synaptic.process.coordinator import Coordinator
     from synaptic.process.dllama_api import DllamaCoordinator
     from synaptic.process.placement import Share
@@ -66,11 +69,32 @@ def record(coordinator: Coordinator | DllamaCoordinator) -> CoordinatorRecord:
     )
 
 
+def record_of_root(root: RunningRoot) -> CoordinatorRecord:
+    """A root of ours is a part of this process, and listens nowhere."""
+    return CoordinatorRecord(
+        model=root.plan.model.name,
+        engine=BUILTIN,
+        state=root.state,
+        pid=os.getpid(),
+        port=None,
+        backends=tuple(map(str, root.workers)),
+        placement=root.shares(),
+        cause=root.detail,
+        log="",
+        owner=os.getpid(),
+        is_ours=True,
+        relay=False,
+        traffic=(),
+    )
+
+
 @registry.command("coordinator list", group="models")
 async def list_(session: Session) -> Rows[CoordinatorRecord]:
     """Show the coordinators of this machine, whose they are, and how much of their model lies on which worker.
 
     One that another shell runs is shared; one that was left by a shell that has ended belongs to the next that uses it.
+
+    See also: coordinator start, coordinator stop, status
     """
     session.coordinators.look()
     return rows(session)
@@ -94,6 +118,8 @@ async def start(session: Session, model: Annotated[str, Complete(models)], *, re
     found = await asyncio.to_thread(session.catalog.find, model)
     route = await session.answering.route(model, via=DLLAMA if session.dllama_routes.can(found) else LLAMA_CPP)
     assert route.plan
+    if route.via == BUILTIN:
+        return await start_root(session, route)
     coordinator: Coordinator | DllamaCoordinator
     if route.via == DLLAMA:
         coordinator = await session.dllama_apis.ensure(route.plan)
@@ -109,13 +135,22 @@ async def start(session: Session, model: Annotated[str, Complete(models)], *, re
 
 @registry.command("coordinator stop", group="models")
 async def stop(session: Session, model: Annotated[str | None, Complete(coordinators)] = None) -> Note:
-    """Stop the coordinator of a model, or all of them, whoever started them. Workers stay; their memory is free again."""
+    """Stop the coordinator of a model, or all of them, whoever started them. Workers stay; their memory is free again.
+
+        coordinator stop demo
+        coordinator stop
+
+    See also: coordinator list, coordinator restart
+    """
     session.coordinators.look()
+    roots = [each for each in _roots(session) if model in (None, each.plan.model.name)]
     up = [each for each in session.all_coordinators() if each.child.pid and model in (None, each.plan.model.name)]
-    busy = [each.plan.model.name for each in up if each.is_busy]
+    busy = [each.plan.model.name for each in (*up, *roots) if each.is_busy]
     if busy and not await session.confirm(f"{', '.join(busy)} is answering; stop it?"):
         return Note("nothing changed")
-    stopped = [] if session.is_dllama(model) else await session.coordinators.stop(model)
+    is_other = session.is_dllama(model) or (model is not None and bool(roots))
+    stopped = [] if is_other else await session.coordinators.stop(model)
+    stopped += await session.roots.stop(model) if roots else []
     if any(each.engine == DLLAMA for each in up):
         stopped += await session.dllama_apis.stop(model)
     return Note(f"stopped {', '.join(stopped)}" if stopped else "no coordinator runs", {"stopped": stopped})
@@ -123,17 +158,27 @@ async def stop(session: Session, model: Annotated[str | None, Complete(coordinat
 
 @registry.command("coordinator restart", group="models")
 async def restart(session: Session, model: Annotated[str | None, Complete(coordinators)] = None, *, relay: bool = False) -> Note:
-    """Stop the coordinator of a model, or the newest one, and start it again on the workers that are ready now."""
+    """Stop the coordinator of a model, or the newest one, and start it again on the workers that are ready now.
+
+        coordinator restart
+        coordinator restart demo --relay
+
+    See also: coordinator list, coordinator start
+    """
     session.coordinators.look()
-    name = model if model and session.is_dllama(model) else session.coordinators.of(model).plan.model.name
-    await (session.dllama_apis if session.is_dllama(name) else session.coordinators).stop(name)
+    roots = [each.plan.model.name for each in _roots(session)]
+    is_other = model in roots or session.is_dllama(model) or not session.coordinators.all()
+    name = (model or next(iter(roots), None)) if is_other else None
+    name = name or session.coordinators.of(model).plan.model.name
+    stopping = session.roots if name in roots else session.dllama_apis if session.is_dllama(name) else session.coordinators
+    await stopping.stop(name)
     return await start(session, name, relay=relay)
 
 
 def rows(session: Session) -> Rows[CoordinatorRecord]:
     return Rows(
         key="coordinators",
-        items=[record(each) for each in session.all_coordinators()],
+        items=[*map(record, session.all_coordinators()), *map(record_of_root, _roots(session))],
         columns={
             "model": lambda each: each.model,
             "engine": lambda each: each.engine,
@@ -141,11 +186,21 @@ def rows(session: Session) -> Rows[CoordinatorRecord]:
             "port": lambda each: str(each.port or "–"),
             "pid": lambda each: str(each.pid or "–"),
             "owner": lambda each: each.whose if each.pid else "–",
-            "layers": lambda each: ", ".join(f"{share.endpoint} {share.layers}" for share in each.placement if share.layers) or "–",
+            "layers": lambda each: ", ".join(map(_layers, filter(_has_layers, each.placement))) or "–",
             "cause": lambda each: Cell(each.cause, "dim"),
         },
-        empty="no coordinator runs. One starts when a prompt needs it, or: coordinator start MODEL",
+        empty="no coordinator runs. a prompt that needs one starts it, or: coordinator start MODEL",
     )
+
+
+async def start_root(session: Session, route: Route, memory: int | None = None) -> Note:
+    """Load the model of the route with the built-in root."""
+    assert route.plan
+    wanted = dataclasses.replace(session.dllama_routes.to_root(route.plan), memory=memory, is_pinned=True)
+    root = (await session.roots.ensure(wanted)).seen
+    lines = [f"  {line}" for line in placement_lines(root.shares())]
+    document = {"model": route.model.name, "split": root.split, "workers": root.workers, "coordinator": record_of_root(root)}
+    return Note("\n".join([f"{route.model.name} is ready · builtin · {route.where} ({route.why})", *lines]), document, holds=True)
 
 
 def placement_lines(shares: tuple[Share, ...]) -> list[str]:
@@ -153,8 +208,21 @@ def placement_lines(shares: tuple[Share, ...]) -> list[str]:
     return [_holding(share) for share in shares if share.model_bytes]
 
 
+def _roots(session: Session) -> list[RunningRoot]:
+    return session.roots.all() if session.is_open("roots") else []
+
+
+def _has_layers(share: Share) -> bool:
+    return share.layers > 0
+
+
+def _layers(share: Share) -> str:
+    return f"{share.endpoint} {share.layers}{' (own file)' if share.from_file else ''}"
+
+
 def _holding(share: Share) -> str:
     parts = [plural(share.layers, "layer")] if share.layers else []
     parts += [f"{gib(share.model_bytes)} of weights"]
     parts += [f"{gib(share.kv_bytes)} of KV cache"] if share.kv_bytes else []
+    parts += ["from a file there: no weights were sent"] if share.from_file else []
     return f"{share.endpoint}: {', '.join(parts)}"

@@ -24,6 +24,8 @@ async def demo(session: Session, *, workers: int = 2) -> Stream:
 
         demo
         demo --workers 3
+
+    See also: engine install, worker start, ask
     """
     is_bare = session.has_no_llama
     if is_bare and not is_installed():

@@ -9,7 +9,6 @@ from synaptic.commands.grammar import Choice
 from synaptic.commands.registry import registry
 from synaptic.errors import BackendError
 from synaptic.events import Noticed
-from synaptic.planning.dllama import is_there
 from synaptic.results import Lines, Note, plural
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ async def distributed(session: Session, switch: Annotated[str, Choice(*_WORDS)])
     workers = await session.know_backends().check()
     ready = [worker for worker in workers if worker.is_ready]
     if not ready and (others := await session.know_dllama().check()):  # a .m model needs no rpc-server
-        workers, ready = others, [worker for worker in others if is_there(worker)]
+        workers, ready = others, [worker for worker in others if worker.is_there]
     if not workers:
         workers = await _look_for_some(session)
         ready = [worker for worker in workers if worker.is_ready]

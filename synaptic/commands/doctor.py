@@ -37,8 +37,10 @@ class Check:
 async def doctor(session: Session) -> Rows[Check]:
     """Check this machine and the known workers, and say how to mend what is wrong. Exit code 1 on a ✗.
 
-    doctor
-    doctor --json
+        doctor
+        doctor --json
+
+    See also: status, model doctor, logs
     """
     checks = [*_python(), *_terminal(session), *_settings(session), *await _engines(session), *_disk(session)]
     checks += [*_ports(session), *await _nodes(session), *await _workers(session)]
@@ -165,7 +167,9 @@ async def _nodes(session: Session) -> list[Check]:
         elif state.node.source == "default":
             checks.append(Check("!", "ollama", f"nothing answers on {what}; only Ollama's own models need it"))
         else:
-            checks.append(Check("✗", what, state.detail or state.health, f"start it there, or: nodes remove {state.node.url}"))
+            # what the environment names, no command forgets
+            remedy = " change OLLAMA_HOST" if state.node.source == "environment" else f": nodes remove {state.node.url}"
+            checks.append(Check("✗", what, state.detail or state.health, f"start it there, or{remedy}"))
     return checks
 
 
@@ -176,10 +180,10 @@ async def _workers(session: Session) -> list[Check]:
     checks: list[Check] = []
     for worker in checked:
         if worker.is_ready:
-            detail = f"rpc-server {worker.version or ''} · {gib(worker.free_bytes)} · {worker.latency_ms or 0:.0f} ms"
-            checks.append(Check("✓", str(worker.endpoint), detail))
+            told = f"rpc-server {worker.version or ''} · {gib(worker.free_bytes)} · {worker.latency_ms or 0:.0f} ms"
+            checks.append(Check("✓", str(worker.endpoint), told if worker.devices else worker.detail or "in use"))  # then it is not asked
         else:
-            checks.append(
-                Check("✗", str(worker.endpoint), worker.detail or worker.state.value, f"start it there, or: rpc remove {worker.endpoint}")
-            )
+            forget = {"local": f": worker stop {worker.endpoint}", "environment": " change LLAMA_RPC_BACKENDS"}
+            remedy = f"start it there, or{forget.get(worker.source, f': rpc remove {worker.endpoint}')}"
+            checks.append(Check("✗", str(worker.endpoint), worker.detail or worker.state.value, remedy))
     return checks

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from synaptic.commands.grammar import Choice
 from synaptic.commands.registry import registry
-from synaptic.errors import EngineError
+from synaptic.errors import EngineError, os_reason
 from synaptic.results import Cell, Note, Rows
 
 if TYPE_CHECKING:
+    from synaptic.process.build_record import BuildRecord
     from synaptic.process.install import Program
     from synaptic.session import Session
 
@@ -28,6 +29,7 @@ class Listed:
     source: str | None = None
     version: str | None = None
     hint: str | None = None  # what to do about one that is missing
+    build: BuildRecord | None = None  # None: nobody wrote down how it was built, or it is no longer that
 
 
 @registry.command("engine list", group="engines")
@@ -35,9 +37,10 @@ async def list_(session: Session) -> Rows[Listed]:
     """Show the engine programs on this machine: where they are, and why that one.
 
     A variable (LLAMA_SERVER, GGML_RPC_SERVER, LLAMA_BENCH, LLAMA_QUANTIZE, DLLAMA, DLLAMA_API) wins over the PATH,
-    and the PATH over what was installed with `engine install`.
+    and the PATH over what was installed with `engine install`. How a program was built is shown where it was written
+    down, by `engine install` or `engine record`, and the program is still the same; --json has the flags and sums.
 
-    See also: engine install, engine path, doctor
+    See also: engine install, engine record, engine path, doctor
     """
     return Rows(
         key="engines",
@@ -46,6 +49,7 @@ async def list_(session: Session) -> Rows[Listed]:
             "program": lambda engine: engine.name,
             "from": lambda engine: engine.source or Cell("missing", "attention"),
             "version": lambda engine: engine.version or "",
+            "build": lambda engine: _built(engine.build),
             "path": lambda engine: str(engine.path) if engine.path else Cell(engine.hint or "", "dim"),
         },
     )
@@ -76,11 +80,37 @@ async def install(session: Session, name: Annotated[str, Choice("llama.cpp", "bu
     )
 
 
+@registry.command("engine record", group="engines")
+async def record(session: Session, folder: str, *, engine: str, commit: str, flags: str = "", version: str | None = None) -> Note:
+    """Write down how the programs in FOLDER/bin were built: commit, flags, architecture, and the sum of each.
+
+    The architecture and the sums are read from the programs. deploy render --builds takes such folders, one for each
+    architecture of a cluster; the playbook copies them and refuses what is not as it was written down.
+
+        engine record ./dllama-pi --engine distributed-llama --commit 8d624a7 --flags 'CXXFLAGS=-march=armv8.2-a'
+
+    See also: engine list, deploy render
+    """
+    import shlex
+
+    from synaptic.process.build_record import STAMP, record_of, write_record
+
+    place = Path(folder).expanduser()
+    found = await asyncio.to_thread(record_of, place / "bin", engine, flags=shlex.split(flags), version=version, commit=commit)
+    try:
+        await asyncio.to_thread(write_record, place, found)
+    except OSError as error:
+        raise EngineError(f"cannot write {place / STAMP}: {os_reason(error)}", hint="is the folder yours?") from error
+    return Note(f"{place / STAMP} is written: {len(found.programs)} programs for {found.arch or 'any machine'}", {"build": found})
+
+
 @registry.command("engine path", group="engines")
 async def path(session: Session, name: Annotated[str | None, Choice(*NAMES)] = None) -> Note:
     """Print the path of an engine program; without a name, the folder that `engine install` installs into.
 
-    engine path llama-server
+        engine path llama-server
+
+    See also: engine list, engine install
     """
     if name is None:
         folder = session.engines.folder
@@ -98,7 +128,16 @@ async def _look(session: Session, name: str) -> Listed:
         return Listed(name, hint=f"{error}; {error.hint}")
     if program is None:
         return Listed(name, hint=session.engines.remedy(name))
-    return Listed(name, program.path, program.source, await _version(program) if name in SAYS_ITS_VERSION else None)
+    from synaptic.process.build_record import record_beside
+
+    version = await _version(program) if name in SAYS_ITS_VERSION else None
+    return Listed(name, program.path, program.source, version, build=await asyncio.to_thread(record_beside, program.path))
+
+
+def _built(build: BuildRecord | None) -> str:
+    if build is None:
+        return ""
+    return " · ".join(filter(None, (build.commit or build.version, build.arch, f"{len(build.flags)} flags")))
 
 
 async def _version(program: Program) -> str | None:

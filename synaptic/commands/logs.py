@@ -34,6 +34,8 @@ async def logs(session: Session, name: Annotated[str | None, Complete(names)] = 
         logs coordinator
         logs worker-50052 --lines 100
         logs coordinator -f
+
+    See also: coordinator logs, worker list, doctor
     """
     path = _choose(session.logs, name)
     return Lines("lines", _read(path, max(lines, 1), follow))
@@ -41,7 +43,13 @@ async def logs(session: Session, name: Annotated[str | None, Complete(names)] = 
 
 @registry.command("coordinator logs", group="models")
 async def coordinator_logs(session: Session, *, lines: int = 40, follow: bool = False) -> Lines:
-    """Show the end of the newest coordinator's log. -f follows it."""
+    """Show the end of the newest coordinator's log. -f follows it.
+
+        coordinator logs --lines 200
+        coordinator logs -f
+
+    See also: logs, coordinator list
+    """
     return await logs(session, "coordinator", lines=lines, follow=follow)
 
 

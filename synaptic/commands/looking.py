@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
 
-from synaptic import settings_dllama
 from synaptic.cluster.backend import Backend, Kind, State
 from synaptic.commands.nodes import add_found
 from synaptic.discovery.targets import Interface, Subnets, Targets, named_networks, own_networks
@@ -17,12 +16,13 @@ from synaptic.endpoint import Endpoint
 from synaptic.errors import UsageError
 from synaptic.events import Noticed
 from synaptic.results import Lines, Note, gib, plural, to_json
-from synaptic.settings_origins import Origin
+from synaptic.settings import dllama as saved
+from synaptic.settings.origins import Origin
 
 if TYPE_CHECKING:
     from synaptic.cluster.handshake import Foreign
     from synaptic.discovery.hearsay import Hearsay
-    from synaptic.discovery.hints import Hints
+    from synaptic.discovery.hint import Hints
     from synaptic.discovery.moved import Move
     from synaptic.discovery.report import Report
     from synaptic.session import Session
@@ -160,7 +160,7 @@ class Looking:
     async def _save_dllama(self, endpoint: Endpoint) -> None:
         """One that was proved to be a worker."""
         new: list[Endpoint] = []
-        await self._session.edit_dllama(lambda document: new.extend(settings_dllama.add(document, [endpoint])))
+        await self._session.edit_dllama(lambda document: new.extend(saved.add(document, [endpoint])))
         self._session.dllama.served([endpoint])
         self._added += new
 
@@ -210,7 +210,11 @@ class Looking:
         if self._added:
             more = f" and {plural(len(self._servers), 'new server')}" if self._servers else ""
             return f"Added {len(self._added)} new RPC backend(s){more}"
+        if self._servers:
+            return f"Added {plural(len(self._servers), 'new server')}"
         known = sum(backend.endpoint in self._known for backend in found)
+        if len(set(self._ports.values())) > 1 and not known:
+            return "nothing new found"
         return f"no new RPC backends, {known} already known" if known else "no new RPC backends"
 
     def _remark(self, backend: Backend) -> str:

@@ -70,8 +70,10 @@ async def use(session: Session, name: Annotated[str, Complete(models)]) -> Note:
 async def show(session: Session, name: Annotated[str, Complete(models)]) -> Facts:
     """Show what a model's file says of it: parameters, layers, context, quantization, memory per layer. Without one: what servers say.
 
-    model show demo
-    model show ~/models/llama-3.1-70b-q4_k_m.gguf --json
+        model show demo
+        model show ~/models/llama-3.1-70b-q4_k_m.gguf --json
+
+    See also: model list, model doctor, plan
     """
     model = await found(session, name)
     if model.path is None:

@@ -12,7 +12,8 @@ from synaptic.commands.nodes_file import FILE, read_nodes, write_nodes
 from synaptic.commands.registry import registry
 from synaptic.errors import BackendError, SynapticError, UsageError
 from synaptic.results import Cell, Note, Rows, Style, Watch, plural
-from synaptic.settings_nodes import NodeEntry, add, is_variable, remove
+from synaptic.settings.nodes import NodeEntry, add, is_variable, remove
+from synaptic.terminal import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -170,10 +171,10 @@ async def _table(session: Session, timeout: float = 1.5) -> Rows[NodeState]:
             "kind": lambda state: f"{state.software or state.node.kind.value} {state.version}".strip(),
             "health": lambda state: Cell(state.health, _STYLES.get(state.health, "")),
             "models": lambda state: f"{len(state.offers)}{_loaded(state)}" if state.offers else "–",
-            "running": lambda state: str(state.running),
+            "running": lambda state: _running(state),
             "speed": lambda state: f"{state.tokens_per_second:.1f} tok/s" if state.tokens_per_second else "–",
             "latency": lambda state: f"{state.latency_ms:.0f} ms" if state.latency_ms is not None else "–",
-            "detail": lambda state: Cell(state.detail, "dim"),
+            "detail": lambda state: Cell(state.detail or _told(state), "dim"),
         },
         empty="no servers of models. try: nodes add HOST, or: nodes discover",
     )
@@ -182,6 +183,20 @@ async def _table(session: Session, timeout: float = 1.5) -> Rows[NodeState]:
 def _loaded(state: NodeState) -> str:
     count = sum(offer.is_loaded for offer in state.offers)
     return f" ({count} loaded)" if count else ""
+
+
+def _running(state: NodeState) -> str:
+    """Ours; of a server that tells, everybody's."""
+    load = state.load
+    return str(state.running) if load is None else f"{load.running}{f' + {load.waiting} waiting' if load.waiting else ''}"
+
+
+def _told(state: NodeState) -> str:
+    """What a vLLM serves, how long a conversation may be, and how busy it is."""
+    if state.load is None:
+        return ""
+    names = ", ".join(f"{offer.name} ({offer.context} tokens)" if offer.context else offer.name for offer in state.offers[:2])
+    return " · ".join(filter(None, (names, state.load.summary)))
 
 
 def _describe(state: NodeState) -> str:
@@ -211,7 +226,7 @@ def _named(session: Session, text: str) -> str:
         return by_name[0]
     url = server_url(text)
     if url not in [entry.url for entry in entries]:
-        raise BackendError(f"not configured: {url}", hint="try: nodes list")
+        raise BackendError(f"not configured: {one_line(text, 200)}", hint="try: nodes list")
     return url
 
 

@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from synaptic.errors import SynapticError
+from synaptic.errors import SynapticError, os_reason
 from synaptic.results import Json
-from synaptic.settings_nodes import NODES, NodeEntry, nodes_in
-from synaptic.settings_text import LIMIT, BrokenFileError, Document, dump, parse
+from synaptic.settings.nodes import NODES, NodeEntry, nodes_in
+from synaptic.settings.text import LIMIT, BrokenFileError, Document, dump, parse
 
 FILE = ".synapticllamas_nodes.json"
 
@@ -35,7 +35,7 @@ def write_nodes(path: Path, entries: Sequence[NodeEntry]) -> None:
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise SynapticError(f"{path} cannot be written: {(error.strerror or str(error)).lower()}") from error
+        raise SynapticError(f"{path} cannot be written: {os_reason(error)}") from error
 
 
 def _read(path: Path) -> Document:
@@ -45,7 +45,7 @@ def _read(path: Path) -> Document:
         with path.open("rb") as file:
             return parse(file.read(LIMIT + 1))
     except OSError as error:
-        raise SynapticError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise SynapticError(f"{path} cannot be read: {os_reason(error)}") from error
     except BrokenFileError as broken:
         raise SynapticError(f"{path} is no file of nodes: {broken}") from broken
 

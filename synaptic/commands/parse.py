@@ -8,10 +8,12 @@ import shlex
 from collections.abc import Sequence
 
 from synaptic.commands.grammar import Command, Param
+from synaptic.commands.overtaken import instead_of_flag
 from synaptic.errors import UsageError
 from synaptic.results import Result
 from synaptic.terminal import one_line
 
+RANGES = {"port": (0, 65535), "lines": (1, 100_000), "threads": (1, 1024), "timeout": (0.01, 3600)}  # of these flags, wherever they are
 SHORT = {"-f": "--follow", "-m": "--model", "-n": "--lines"}
 
 
@@ -31,7 +33,7 @@ def call_words(command: Command, words: Sequence[str]) -> Call:
     if command.takes_text:
         before = len(command.arguments) - 1
         plain = [*plain[:before], *([" ".join(plain[before:])] if len(plain) > before else [])]
-    return Call(command, _take_arguments(command, plain), named)
+    return _call(command, plain, named)
 
 
 def call_line(command: Command, rest: str) -> Call:
@@ -45,7 +47,15 @@ def call_line(command: Command, rest: str) -> Call:
         leading += pieces[:size]
         rest = pieces[size] if len(pieces) > size else ""
     named, _ = _take_flags(command, leading)
-    return Call(command, _take_arguments(command, rest.strip().split(maxsplit=len(command.arguments) - 1)), named)
+    return _call(command, rest.strip().split(maxsplit=len(command.arguments) - 1), named)
+
+
+def _call(command: Command, plain: list[str], named: dict[str, object]) -> Call:
+    arguments = _take_arguments(command, plain)
+    missing = [flag.form for flag in command.flags.values() if flag.is_required and flag.target not in named]
+    if missing:
+        raise usage(command, f"{command.name} needs {' and '.join(missing)}")
+    return Call(command, arguments, named)
 
 
 def split(line: str) -> list[str]:
@@ -66,13 +76,14 @@ def _take_flags(command: Command, words: Sequence[str]) -> tuple[dict[str, objec
     waiting = list(words)
     while waiting:
         word = waiting.pop(0)
+        if word == "--" and command.rest:
+            return {**named, command.rest.target: tuple(waiting)}, plain
         if word == "--":
             return named, plain + waiting
         param = _flag(command, word)
         if param is None:
             if word.startswith("--") and not command.takes_text:
-                close = difflib.get_close_matches(word, command.flags, n=1)
-                raise usage(command, f"{command.name} has no flag {one_line(word, 40)}", f"did you mean: {close[0]}" if close else None)
+                raise usage(command, f"{command.name} has no flag {one_line(word, 40)}", _other_flag(command, word))
             plain.append(word)
         elif param.is_switch:
             named[param.target] = True
@@ -83,6 +94,11 @@ def _take_flags(command: Command, words: Sequence[str]) -> tuple[dict[str, objec
         else:
             raise usage(command, f"--{param.name} needs a value")
     return named, plain
+
+
+def _other_flag(command: Command, word: str) -> str | None:
+    close = difflib.get_close_matches(word, command.flags, n=1)
+    return instead_of_flag(command.name, word) or (f"did you mean: {close[0]}" if close else None)
 
 
 def _take_arguments(command: Command, plain: list[str]) -> tuple[object, ...]:
@@ -100,15 +116,26 @@ def _take_arguments(command: Command, plain: list[str]) -> tuple[object, ...]:
 
 def _convert(command: Command, param: Param, word: str) -> object:
     if param.choices and word not in param.choices:
+        taker = f"--{param.name}" if param.is_flag else command.name
         close = difflib.get_close_matches(word, param.choices, n=1)
-        hint = f"did you mean: {command.name} {close[0]}" if close else None
-        raise usage(command, f'{param.name} is one of {", ".join(param.choices)}, not "{one_line(word, 40)}"', hint)
+        *others, last = param.choices
+        message = f'{taker} takes {", ".join(others)} or {last}, not "{one_line(word, 40)}"'
+        raise usage(command, message, f"did you mean: {taker} {close[0]}" if close else None)
     try:
-        return param.convert(word)
+        value = param.convert(word)
     except ValueError:
         kind = {"int": "a whole number", "float": "a number"}.get(getattr(param.convert, "__name__", ""), f"a {param.name}")
-        raise usage(command, f'{param.name}: "{one_line(word, 40)}" is not {kind}') from None
+        raise usage(command, f'{_named(param)}: "{one_line(word, 40)}" is not {kind}') from None
+    least, most = RANGES.get(param.name, (None, None)) if param.is_flag else (None, None)
+    if isinstance(value, int | float) and least is not None and most is not None and not least <= value <= most:
+        raise usage(command, f"{_named(param)} is {least:g} to {most:g}, not {one_line(word, 40)}")
+    return value
+
+
+def _named(param: Param) -> str:
+    return f"--{param.name}" if param.is_flag else param.name
 
 
 def usage(command: Command, message: str, hint: str | None = None) -> UsageError:
-    return UsageError(message, hint=hint or f"usage: {command.usage}")
+    more = f"; see: help {command.name}" if "[flags]" in command.usage else ""
+    return UsageError(message, hint=hint or f"usage: {command.usage}{more}")

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from synaptic.commands.complete import backends, models
-from synaptic.commands.grammar import Complete
+from synaptic.commands.grammar import Choice, Complete
+from synaptic.commands.plan_shown import alternatives_table, prediction_document
+from synaptic.commands.plan_vllm import plan_vllm
 from synaptic.commands.registry import registry
-from synaptic.endpoint import Endpoint, parse_list
+from synaptic.endpoint import DLLAMA_PORT, Endpoint, parse_list
 from synaptic.errors import BackendError, EngineError, UsageError
 from synaptic.models.model import LLAMA_CPP
-from synaptic.results import Cell, Facts, Rows, gib, plural
+from synaptic.results import Cell, Facts, Rows, gib, plural, spread
 
 if TYPE_CHECKING:
     from synaptic.cluster.backend import Backend
@@ -29,16 +31,17 @@ UNPROBED = "of the machines' speed nothing is known; plan --probe measures it"
 
 @dataclasses.dataclass(frozen=True)
 class Endpoints:
-    """Several addresses as typed: a:50052,b:50052."""
+    """Several addresses as typed: a:50052,b:50052. `text`: for who has another port where none is named."""
 
     all: tuple[Endpoint, ...]
+    text: str = dataclasses.field(default="", compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Endpoints:
         good, bad = parse_list(text)
         if bad or not good:
             raise UsageError(bad[0] if bad else "no address is named", hint="such as --on 192.168.1.10,192.168.1.11:50053")
-        return cls(tuple(good))
+        return cls(tuple(good), text)
 
 
 @registry.command("plan", group="models")
@@ -47,41 +50,88 @@ async def plan(
     model: Annotated[str, Complete(models)],
     *,
     ctx: int | None = None,
-    parallel: int = 1,
+    parallel: int | None = None,
     on: Annotated[Endpoints | None, Complete(backends)] = None,
     probe: bool = False,
     profile: str | None = None,
+    split: Annotated[str | None, Choice("tensor", "layers", "none")] = None,
 ) -> Facts:
     """Show what would run where, whether it fits, how fast it would be, and why. Nothing is started.
 
     Over all workers that are ready, or those named with --on; with no worker, on this machine. --ctx is the tokens
-    of one conversation, --parallel how many answers are written at once. --probe first measures each worker for a
-    few seconds with llama-bench: without that, speeds are assumed, and the ranges are wide.
+    of one conversation, --parallel how many answers are written at once; without them the settings count. --probe first
+    measures each worker for a few seconds with llama-bench: without that, speeds are assumed, and the ranges are wide.
+
+    A .m model goes over the known dllama workers, in runs of layers or as shares of every layer, whichever is faster by
+    the speed that `dllama check --verify` measured; --split asks for one of them, or for this machine alone.
+
+    With --profile it is about the machines of a hardware profile. For its vLLM (MODEL is the profile's own, or vllm, or a
+    folder with a config.json) it weighs cutting tensors against cutting layers by the links between the machines.
 
         plan demo
         plan llama-3.1-70b-q4_k_m --ctx 16384 --parallel 2
         plan demo --on 192.168.1.10,192.168.1.11 --probe
+        plan config/demo/demo-q40.m --split layers
+        plan vllm --profile arc-a770 --parallel 8
 
     See also: explain, model show, rpc list
     """
+    _check(ctx, parallel)
+    if profile and (shown := await plan_vllm(session, profile, model, ctx, parallel)):
+        return shown
+    now = session.settings.now
+    ctx, slots = ctx or now.context, parallel or now.parallel or 1
+    chosen = await asyncio.to_thread(session.catalog.find, model)
+    if session.dllama_routes.can(chosen):
+        return await _of_dllama(session, chosen, ctx, on, split, parallel=parallel or 1, probe=probe, profile=profile)
+    if split:
+        raise UsageError(f"--split is for .m models, and {chosen.name} is none", hint=f"try: plan {model}")
+    machines = await _machines(session, on, profile, probe=probe)
+    return await _over_layers(session, chosen, machines, ctx, slots)
+
+
+async def _machines(session: Session, on: Endpoints | None, profile: str | None, *, probe: bool) -> Sequence[Machine]:
+    if profile:
+        return await asyncio.to_thread(_written_down, session, profile)
+    workers = await _workers(session, on)
+    if probe:
+        await _measure(session, workers)
+    return await asyncio.to_thread(machines_now, session, workers)
+
+
+async def _over_layers(session: Session, chosen: Model, machines: Sequence[Machine], ctx: int | None, slots: int) -> Facts:
     from synaptic.planning.placement import place
     from synaptic.planning.plan import context_of
     from synaptic.planning.shape import Shape
 
-    _check(ctx, parallel)
-    chosen = await asyncio.to_thread(session.catalog.find, model)
     header = await asyncio.to_thread(session.catalog.header, chosen)
-    if profile:
-        machines = await asyncio.to_thread(_written_down, session, profile)
-    else:
-        workers = await _workers(session, on)
-        if probe:
-            await _measure(session, workers)
-        machines = await asyncio.to_thread(machines_now, session, workers)
-    context = context_of(chosen, ctx)
-    is_shipped = chosen.source == "shipped"
-    placed = await asyncio.to_thread(lambda: place(Shape.of(header), machines, context=context, slots=parallel, must_use_all=is_shipped))
-    return _shown(chosen, placed, context, parallel, _notes(placed, machines))
+    context, is_shipped, kv_type = context_of(chosen, ctx), chosen.source == "shipped", session.settings.now.kv_type
+    placed = await asyncio.to_thread(
+        lambda: place(Shape.of(header), machines, context=context, slots=slots, must_use_all=is_shipped, kv_type=kv_type)
+    )
+    prediction = await asyncio.to_thread(session.predictions.corrected, chosen.name, placed.prediction)
+    return _shown(chosen, dataclasses.replace(placed, prediction=prediction), context, slots, _notes(placed, machines))
+
+
+async def _of_dllama(
+    session: Session,
+    model: Model,
+    ctx: int | None,
+    on: Endpoints | None,
+    split: str | None,
+    *,
+    parallel: int,
+    probe: bool,
+    profile: str | None,
+) -> Facts:
+    from synaptic.commands.plan_dllama import plan_of_dllama
+
+    if probe or profile:
+        raise UsageError("--probe and --profile are for llama.cpp", hint="dllama check --verify measures dllama workers")
+    if parallel > 1:
+        raise UsageError("a dllama root answers one at a time", hint="leave --parallel out")
+    named = parse_list(on.text, DLLAMA_PORT)[0] if on else []
+    return await plan_of_dllama(session, model, ctx, named, split)
 
 
 def machines_now(session: Session, workers: Sequence[Backend]) -> list[Machine]:
@@ -92,8 +142,8 @@ def machines_now(session: Session, workers: Sequence[Backend]) -> list[Machine]:
 
 def _written_down(session: Session, profile: str) -> list[Machine]:
     """Those of a hardware profile; UsageError when it has none."""
-    from synaptic.deploy.machines import machines
-    from synaptic.deploy.profiles import Profiles
+    from synaptic.deploy.profile.machines import machines
+    from synaptic.deploy.profile.profiles import Profiles
 
     found = machines(Profiles.of(session.environment).profile(profile))
     if not found:
@@ -101,10 +151,10 @@ def _written_down(session: Session, profile: str) -> list[Machine]:
     return found
 
 
-def _check(ctx: int | None, parallel: int) -> None:
+def _check(ctx: int | None, parallel: int | None) -> None:
     if ctx is not None and not 1 <= ctx <= 1 << 24:
         raise UsageError(f"--ctx {ctx} is no number of tokens", hint="such as --ctx 8192")
-    if not 1 <= parallel <= MOST_SLOTS:
+    if parallel is not None and not 1 <= parallel <= MOST_SLOTS:
         raise UsageError(f"--parallel is 1 to {MOST_SLOTS}")
 
 
@@ -158,7 +208,7 @@ def _shown(model: Model, placed: Placement, context: int, slots: int, notes: str
     facts += [("left out", f"{endpoint or 'this machine'}: {why}") for endpoint, why in placed.dropped]
     tables: list[tuple[str, Rows[Share] | Rows[Alternative]]] = [("shares", _shares(placed))]
     if placed.alternatives:
-        tables.append(("alternatives", _alternatives(placed)))
+        tables.append(("alternatives", alternatives_table(placed.alternatives)))
     return Facts(facts, _document(model, placed, context, slots), tables, notes)
 
 
@@ -166,23 +216,21 @@ def _verdict(model: Model, placed: Placement) -> Cell:
     holders = [share for share in placed.shares if share.layers]
     where = plural(len(holders), "worker") if holders and holders[0].endpoint else "this machine"
     if placed.fits:
-        return Cell(f"{model.name} fits on {where}: {gib(placed.need_bytes)} of {gib(placed.available_bytes)} free", "good")
+        free = f"{gib(placed.available_bytes)} free" if placed.available_bytes else "what is held there now"  # which is not asked
+        return Cell(f"{model.name} fits on {where}: {gib(placed.need_bytes)} of {free}", "good")
     return Cell(f"{model.name} does not fit: {gib(placed.need_bytes)} needed, {gib(placed.missing_bytes)} missing", "bad")
 
 
 def _prediction(placed: Placement, prompt: int, slots: int) -> list[tuple[str, str | Cell]]:
     said = placed.prediction
     together = f" for {slots} answers together" if slots > 1 else ""
+    learned = f", as {plural(said.learned_from, 'measurement')} on the same machines taught" if said.learned_from else ""
     return [
-        ("speed", f"{_range(said.tokens_per_second)} tok/s{together}"),
-        ("first token", f"{_range([each / 1000 for each in said.ttft_ms])} s, after a prompt of {plural(prompt, 'token')}"),
-        ("loading", f"{_range(said.load_seconds)} s"),
+        ("speed", f"{spread(*said.tokens_per_second)} tok/s{together}{learned}"),
+        ("first token", f"{spread(*(each / 1000 for each in said.ttft_ms))} s, after a prompt of {plural(prompt, 'token')}"),
+        ("loading", f"{spread(*said.load_seconds)} s"),
         ("bottleneck", said.bottleneck),
     ]
-
-
-def _range(values: Sequence[float]) -> str:
-    return " to ".join(f"{value:.0f}" if value >= 20 else f"{value:.1f}" if value >= 1 else f"{value:.2g}" for value in values)
 
 
 def _shares(placed: Placement) -> Rows[Share]:
@@ -199,19 +247,9 @@ def _shares(placed: Placement) -> Rows[Share]:
     )
 
 
-def _alternatives(placed: Placement) -> Rows[Alternative]:
-    return Rows(
-        key="alternatives",
-        items=placed.alternatives,
-        columns={"change": lambda each: each.change, "effect": lambda each: each.effect},
-    )
-
-
 def _document(model: Model, placed: Placement, context: int, slots: int) -> dict[str, object]:
     fields = {field.name: getattr(placed, field.name) for field in dataclasses.fields(placed)}
     dropped = [{"endpoint": endpoint, "why": why} for endpoint, why in placed.dropped]
-    terms = [{"name": name, "seconds": seconds} for name, seconds in placed.prediction.terms]
-    prediction = {field.name: getattr(placed.prediction, field.name) for field in dataclasses.fields(placed.prediction)} | {"terms": terms}
     return {
         "model": model.name,
         "engine": LLAMA_CPP,
@@ -219,5 +257,5 @@ def _document(model: Model, placed: Placement, context: int, slots: int) -> dict
         "slots": slots,
         **fields,
         "dropped": dropped,
-        "prediction": prediction,
+        "prediction": prediction_document(placed.prediction),
     }

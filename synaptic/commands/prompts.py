@@ -53,8 +53,10 @@ async def save(session: Session, name: Annotated[str, Complete(names)], text: An
 async def list_(session: Session) -> Rows[Prompt]:
     """Show the saved prompts. They are plain text files and may be edited as such.
 
-    prompts list
-    prompts list --json
+        prompts list
+        prompts list --json
+
+    See also: prompts save, prompts use
     """
     prompts = prompts_of(session)
     return Rows(
@@ -93,7 +95,9 @@ async def use(
 async def remove(session: Session, name: Annotated[str, Complete(names)]) -> Note:
     """Forget a saved prompt. Its text stays in a backup beside it, until the next one of this name.
 
-    prompts remove eli5
+        prompts remove eli5
+
+    See also: prompts list, prompts save
     """
     kept = await asyncio.to_thread(prompts_of(session).remove, name)
     return Note(f"removed {name}", {"removed": name, "backup": kept}, hint=f"its text is in {kept}")

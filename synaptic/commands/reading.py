@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import re
+
+from synaptic.commands.overtaken import instead_of_line, ours_in
 from synaptic.commands.parse import Call, call_words
 from synaptic.commands.quotes import is_quoted, unquote
 from synaptic.commands.registry import Registry
 from synaptic.errors import UsageError
+from synaptic.terminal import one_line
+
+_PASTED = re.compile(r"^(?:SynapticLlamas|synaptic)> *(?=\S)")  # the prompt, copied along with the line
 
 
 def read(registry: Registry, line: str) -> Call:
     """A command if its first word is one; else a prompt, verbatim. Raises UsageError."""
     line = line.encode(errors="surrogateescape").decode(errors="replace")  # bytes that stdin's encoding could not read
-    if is_quoted(line) or not registry.is_command(line):
-        return _prompt(registry, unquote(line) if is_quoted(line) else line)
+    line = _PASTED.sub("", line, count=1)
+    if is_quoted(line):
+        return _prompt(registry, unquote(line))
+    if not registry.is_command(line):
+        _check_is_for_the_model(registry, line)
+        return _prompt(registry, line)
     words = line.removeprefix("/").split()
     command = registry.find(words)
     asks_for_help = words[-1] in ("--help", "-h") and (command is None or not command.takes_text or len(words) == 2)
@@ -22,6 +32,17 @@ def read(registry: Registry, line: str) -> Call:
     if call.command.takes_text and call.positional == ("-",):
         raise UsageError(f"{call.command.name} - reads a prompt from stdin, and here stdin is the shell", hint="try: synaptic ask - < FILE")
     return call
+
+
+def _check_is_for_the_model(registry: Registry, line: str) -> None:
+    """Raises UsageError for what belongs into another shell, and says what does the same here."""
+    rest = ours_in(line)
+    if rest is not None and (not rest or rest.startswith("-") or registry.is_command(rest)):
+        is_line = bool(rest) and not rest.startswith("-")
+        hint = f"try: {rest}" if is_line else "try: help; flags are for the start: exit first"
+        raise UsageError("this is the shell of synaptic already", hint=hint, prefill=rest if is_line else None)
+    if instead := instead_of_line(line):
+        raise UsageError(f"{one_line(line.split()[0], 60)} is no command here", hint=instead, prefill=f"ask {line}")
 
 
 def take_flag(registry: Registry, line: str, flag: str) -> tuple[str, bool]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from synaptic.commands.grammar import Command, Handler, params_of
+from synaptic.commands.overtaken import instead_of
 from synaptic.commands.parse import Call, call_line, call_words
 from synaptic.errors import UsageError
 from synaptic.terminal import one_line
@@ -26,7 +27,7 @@ class Registry:
     def command(self, name: str, *, group: str, aliases: Sequence[str] = (), hidden: bool = False) -> Callable[[H], H]:
         def register(handler: H) -> H:
             summary, _, details = (inspect.getdoc(handler) or "").partition("\n\n")
-            self._commands[name] = Command(name, handler, params_of(handler), " ".join(summary.split()), details, group, hidden)
+            self._commands[name] = Command(name, handler, params_of(handler, name), " ".join(summary.split()), details, group, hidden)
             self._aliases.update((alias, name) for alias in aliases)
             return handler
 
@@ -41,8 +42,13 @@ class Registry:
 
     def first_words(self) -> dict[str, str]:
         """What a line may begin with, and what it is about."""
-        words = {command.noun: command.summary for command in reversed(list(self))}
+        words = {command.noun: self.about(command.noun) for command in self}
         return words | {alias: self._commands[name].summary for alias, name in self._aliases.items() if " " not in alias}
+
+    def about(self, noun: str) -> str:
+        """What a first word does; its verbs, where it cannot stand alone."""
+        alone = self.named(noun)
+        return alone.summary if alone else ", ".join(command.name.split()[1] for command in self.below(noun))
 
     def aliases_of(self, name: str) -> list[str]:
         return [alias for alias, target in self._aliases.items() if target == name]
@@ -84,6 +90,8 @@ class Registry:
         if verbs and len(words) < 2:
             return UsageError(f"{words[0]} needs a verb: {', '.join(verbs)}", hint=f"try: help {words[0]}")
         typed = " ".join(words[:2])
+        if hint := instead_of(words):
+            return UsageError(f"unknown command: {one_line(typed, 60)}", hint=hint)
         close = difflib.get_close_matches(typed, self._commands, n=1) or difflib.get_close_matches(typed.split(" ")[0], self._commands, n=1)
         return UsageError(f"unknown command: {one_line(typed, 60)}", hint=f"did you mean: {close[0]}" if close else "try: help")
 

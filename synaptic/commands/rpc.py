@@ -70,11 +70,14 @@ async def remove(
     chosen = known if all else endpoint
     if all and known and not await session.confirm(f"forget {plural(len(known), 'worker')}?"):
         return Note("nothing changed")
+    before = session.settings.sources()
     removed = await session.remove_backends(chosen)
     missing = [each for each in chosen if each not in removed]
     if missing:
         raise BackendError(f"not configured: {', '.join(map(str, missing))}", hint="try: rpc list")
-    return Note(f"Removed {len(removed)} RPC backend(s)", {"removed": removed})
+    back = [str(each) for each in removed if before.get(each) == "environment"]
+    hint = f"LLAMA_RPC_BACKENDS still names {', '.join(back)}: at the next start it is known again" if back else None
+    return Note(f"Removed {len(removed)} RPC backend(s)", {"removed": removed}, hint=hint)
 
 
 @registry.command("rpc list", group="workers", aliases=("ls",))
@@ -99,6 +102,8 @@ async def check(session: Session, *endpoint: Annotated[Endpoint, AnyNumber(), Co
 
         rpc check
         rpc check 192.168.1.10 --timeout 5
+
+    See also: rpc list, bench link, doctor
     """
     pool = session.know_backends()
     unknown = [each for each in endpoint if pool.record(each) is None]

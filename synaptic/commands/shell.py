@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
+import itertools
 from typing import TYPE_CHECKING, Annotated
 
-from synaptic.commands.grammar import AnyNumber, Command, Complete, Completion
+from synaptic.commands.grammar import AnyNumber, Command, Complete, Completion, Param
 from synaptic.commands.registry import registry
 from synaptic.errors import UsageError
 from synaptic.results import Leave, Note
@@ -13,8 +13,11 @@ from synaptic.results import Leave, Note
 if TYPE_CHECKING:
     from synaptic.session import Session
 
+CLOSING = """\
+New here? `demo` shows it all at work, `doctor` says what is missing, `status` what runs.
+`help COMMAND` tells more. Any other line is sent to the model."""
 GROUPS = ("answers", "models", "workers", "deploy", "measure", "look", "settings", "engines", "shell")
-WIDTH, NAMES = 80, 21  # columns of a page of help, and of its names
+NAMES, FLAGS = 21, 24  # columns of the names of commands, and of flags
 
 
 def names(session: Session) -> list[Completion]:
@@ -25,8 +28,10 @@ def names(session: Session) -> list[Completion]:
 async def help_(session: Session, *command: Annotated[str, AnyNumber(), Complete(names)]) -> Note:
     """Show all commands, or how one of them is used.
 
-    help
-    help rpc add
+        help
+        help rpc add
+
+    See also: doctor, status
     """
     if not command:
         return Note(overview(), {"commands": [_json(each) for each in registry]})
@@ -38,13 +43,17 @@ async def exit_(session: Session, *, keep: bool = False) -> Leave:
     """Leave the shell and stop what it started. --keep leaves coordinators and workers running, for the next shell to use.
 
     Ctrl-D leaves, too. Coordinators of other shells run on.
+
+        exit --keep
+
+    See also: coordinator list, worker list
     """
     return Leave(keep=keep)
 
 
 def describe(words: list[str]) -> Note:
     """The help of one command, or of a noun's verbs. Raises UsageError with the nearest name."""
-    if len(words) == 1 and (verbs := registry.below(words[0])) and not registry.named(words[0]):
+    if len(words) == 1 and (verbs := registry.below(words[0])) and registry.named(words[0]) in (None, *verbs):
         return Note("\n".join(_line(each) for each in verbs), {"commands": [_json(each) for each in verbs]})
     command = registry.find(words)
     if command is None:
@@ -54,23 +63,33 @@ def describe(words: list[str]) -> Note:
 
 
 def details(command: Command) -> str:
+    """A page: usage, what it does, what each flag means, examples, and what else there is. A paragraph is one line."""
     aliases = registry.aliases_of(command.name)
-    parts = [command.usage, command.summary, command.details]
-    if aliases:
-        parts.append(f"Also: {', '.join(aliases)}")
-    return "\n\n".join(part for part in parts if part)
+    said = [part if part.startswith(" ") else " ".join(part.split()) for part in command.details.split("\n\n")]
+    prose = list(itertools.takewhile(lambda part: not part.startswith((" ", "See also:")), said))
+    flags = "\n".join(_flag(flag) for flag in command.flags.values())
+    also = f"Also: {', '.join(aliases)}" if aliases else ""
+    return "\n\n".join(filter(None, [command.usage, command.summary, *prose, flags, *said[len(prose) :], also]))
 
 
 def overview() -> str:
-    """Every command with what it does, by theme, for a page of 80 columns."""
+    """Every command with what it does, by theme."""
     commands = sorted(registry, key=lambda command: command.name)
-    blocks = ["\n".join(_line(command) for command in commands if command.group == group) for group in GROUPS]
-    return "\n\n".join([*blocks, "help COMMAND tells more. Any other line is sent to the model."])
+    blocks = ["\n".join([group, *(f"  {_line(command)}" for command in commands if command.group == group)]) for group in GROUPS]
+    return "\n\n".join([*blocks, CLOSING])
 
 
 def _line(command: Command) -> str:
     first = command.summary.split(". ")[0].rstrip(".")
-    return textwrap.fill(f"{command.name:<{NAMES}}{first}", WIDTH, subsequent_indent=" " * NAMES)
+    return f"{command.name:<{NAMES}}{first}"
+
+
+def _flag(flag: Param) -> str:
+    default = f" (default: {flag.default})" if flag.default else ""
+    form, words = flag.form, ""
+    if len(form) > FLAGS and flag.choices:
+        form, words = f"--{flag.name} <{flag.value or flag.name}>", f": {', '.join(flag.choices)}"
+    return f"    {form:<{FLAGS}}  {flag.meaning}{words}{default}"
 
 
 def _json(command: Command) -> dict[str, object]:

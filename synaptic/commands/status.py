@@ -12,7 +12,7 @@ from synaptic.commands import coordinator, rpc
 from synaptic.commands.dashboard import address_of
 from synaptic.commands.registry import registry
 from synaptic.events import GenerationFinished
-from synaptic.planning.dllama import is_there
+from synaptic.models.model import BUILTIN
 from synaptic.results import Cell, Facts, Rows, gib, plural
 
 if TYPE_CHECKING:
@@ -25,10 +25,12 @@ FACES = ("dashboard", "gateway")
 
 @registry.command("status", group="look")
 async def status(session: Session) -> Facts:
-    """Show what is running where: workers, coordinators, the chosen model and the route it would take.
+    """Show what is running where: workers, servers, coordinators, and the chosen model.
 
-    status
-    status --json
+        status
+        status --json
+
+    See also: doctor, nodes list, rpc list, coordinator list
     """
     looks = session.know_backends().check(), session.know_dllama().check(), session.nodes.refresh()
     workers, dllama, nodes = await asyncio.gather(*looks)
@@ -47,10 +49,10 @@ async def status(session: Session) -> Facts:
     facts: list[tuple[str, str | Cell]] = [
         ("distributed", Cell("on" if on else "off", "good" if on else "")),
         ("model", await asyncio.to_thread(_model, session)),
-        ("workers", f"{ready} of {plural(len(workers), 'worker')} ready" if workers else "none yet; try: rpc discover, or: worker start"),
-        *([("dllama", f"{sum(map(is_there, dllama))} of {plural(len(dllama), 'worker')} there")] if dllama else []),
+        *([] if workers else [("workers", "none yet; try: rpc discover, or: worker start")]),
+        *([("dllama", f"{sum(each.is_there for each in dllama)} of {plural(len(dllama), 'worker')} there")] if dllama else []),
         ("servers", _servers(nodes)),
-        ("coordinator", ", ".join((*(f"{each.model} {each.state}" for each in coordinators.items), *_roots(session))) or "none yet"),
+        ("coordinator", ", ".join(f"{each.model} {each.state}{_kind(each)}" for each in coordinators.items) or "none yet"),
         *((name, address_of(session, name) or "off") for name in FACES),
     ]
     tables: list[tuple[str, Rows[Any]]] = []
@@ -63,7 +65,10 @@ async def status(session: Session) -> Facts:
 
 @registry.command("metrics", group="look")
 async def metrics(session: Session) -> Facts:
-    """Show the numbers of this session's answers: how many, how fast, how many broke off."""
+    """Show the numbers of this session's answers: how many, how fast, how many broke off.
+
+    See also: status, bench run, explain
+    """
     done = [event for event in session.bus.history if isinstance(event, GenerationFinished)]
     speeds = [event.tokens_per_second for event in done if event.tokens_per_second]
     waits = [event.ttft_ms for event in done if event.ttft_ms is not None]
@@ -84,12 +89,12 @@ async def metrics(session: Session) -> Facts:
     return Facts(facts, data)
 
 
-def _roots(session: Session) -> list[str]:
-    return [f"{model} ready (built-in)" for model in session.roots.models()] if "roots" in session.__dict__ else []
+def _kind(each: coordinator.CoordinatorRecord) -> str:
+    return " (built-in)" if each.engine == BUILTIN else ""
 
 
 def _dllama(workers: Sequence[Backend]) -> dict[str, int]:
-    return {"known": len(workers), "ready": sum(map(is_there, workers))}
+    return {"known": len(workers), "ready": sum(each.is_there for each in workers)}
 
 
 def _counts(nodes: Sequence[NodeState]) -> dict[str, dict[str, int]]:
@@ -100,8 +105,16 @@ def _counts(nodes: Sequence[NodeState]) -> dict[str, dict[str, int]]:
 def _servers(nodes: Sequence[NodeState]) -> str:
     """The one that is only tried because Ollama may run here counts when it does."""
     named = [state for state in nodes if state.is_ready or state.node.source != "default"]
-    told = [f"{state.node.endpoint} {state.software or state.node.kind.value}{'' if state.is_ready else ' (lost)'}" for state in named]
+    told = [f"{state.node.endpoint} {_what(state)}{'' if state.is_ready else f' ({state.health})'}" for state in named]
     return ", ".join(told) or "none; try: nodes discover, or: nodes add URL"
+
+
+def _what(state: NodeState) -> str:
+    software = state.software or state.node.kind.value
+    if state.load is None or not state.is_ready:
+        return software
+    waiting = f", {state.load.waiting} waiting" if state.load.waiting else ""
+    return f"{software} {state.version} ({state.load.running} running{waiting})"
 
 
 def _model(session: Session) -> str:

@@ -11,7 +11,7 @@ from synaptic.commands.complete import local_workers
 from synaptic.commands.grammar import AnyNumber, Choice, Complete
 from synaptic.commands.registry import registry
 from synaptic.endpoint import Endpoint
-from synaptic.errors import UsageError
+from synaptic.errors import UsageError, os_reason
 from synaptic.results import Note, Rows, plural
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ async def start(
     cache: bool = False,
     relay_tls: Path | None = None,
     relay_clients: Path | None = None,
+    model: Path | None = None,
 ) -> Note:
     """Start workers on this machine and use them. They listen on 127.0.0.1 unless --host says otherwise.
 
@@ -41,7 +42,8 @@ async def start(
     every tensor of more than 10 MiB on disk and are not sent it again; `cache seed` fills that from a file.
 
     `--engine builtin` starts our own worker for distributed-llama, which needs numpy and no compiler. It serves roots of
-    ours and the original's, one at a time, and is not harmed by whoever else connects.
+    ours and the original's, one at a time, and is not harmed by whoever else connects. With --model FILE.m it reads the
+    weights of that model from there, and a root of ours sends it none.
 
     With --relay-tls FILE the worker listens on 127.0.0.1 only, and a relay at --host speaks TLS for it with the certificate
     of FILE, whose key is in it or beside it as NAME.key. --relay-clients FILE lets in only those that show one of its own.
@@ -51,20 +53,33 @@ async def start(
         worker start --host 192.168.1.10
         worker start --host 192.168.1.10 --relay-tls worker.pem --relay-clients ours.pem
         worker start --engine builtin --host 192.168.1.10
+        worker start --engine builtin --model ~/models/qwen3-8b.m
 
     See also: worker list, worker stop, rpc list, dllama list, cache list
     """
     folder = await _cache_folder(session, engine) if cache else None
     kind, stay = _kind(engine, relay_tls, relay_clients), not session.is_shell
     tls = {"certificate": relay_tls, "clients": relay_clients}
-    started = await session.workers.start(count, host=host, port=port, threads=threads, cache=folder, engine=kind, stay=stay, **tls)
+    if model:
+        await _check_model(engine, model)
+    started = await session.workers.start(
+        count, host=host, port=port, threads=threads, cache=folder, engine=kind, stay=stay, model=model, **tls
+    )
     text = f"{plural(len(started), engine + ' worker')} started: {', '.join(str(worker.endpoint) for worker in started)}"
     return Note(text, {"workers": started}, hint=await _used(session, engine, [worker.endpoint for worker in started], relay_tls))
 
 
 @registry.command("worker stop", group="workers")
 async def stop(session: Session, *endpoint: Annotated[Endpoint, AnyNumber(), Complete(local_workers)]) -> Note:
-    """Stop workers that were started on this machine with `worker start`; without a name, all of them."""
+    """Stop workers that were started on this machine with `worker start`; without a name, all of them.
+
+        worker stop 127.0.0.1:50052
+        worker stop
+
+    See also: worker list, worker start
+    """
+    local = endpoint or [worker.endpoint for worker in session.workers.all()]
+    await session.know_dllama().parking.unpark(local)
     stopped = await session.workers.stop(list(endpoint) or None)
     session.know_backends()
     session.know_dllama()
@@ -75,7 +90,10 @@ async def stop(session: Session, *endpoint: Annotated[Endpoint, AnyNumber(), Com
 
 @registry.command("worker list", group="workers")
 async def list_(session: Session) -> Rows[LocalWorker]:
-    """Show the workers that were started on this machine, by this shell or another."""
+    """Show the workers that were started on this machine, by this shell or another.
+
+    See also: worker start, worker stop, rpc list
+    """
     return Rows(
         key="workers",
         items=session.workers.all(),
@@ -96,6 +114,20 @@ async def _cache_folder(session: Session, engine: str) -> Path:
     if engine != RPC:
         raise UsageError(f"--cache is for {RPC}'s workers", hint="leave it out")
     return await asyncio.to_thread(made, folder_of(session))
+
+
+async def _check_model(engine: str, model: Path) -> None:
+    """UsageError for one that a worker could not read."""
+    from synaptic.dllama.header import NotAModelError, read_header
+
+    if engine != BUILTIN:
+        raise UsageError(f"--model is for {BUILTIN} workers", hint="leave it out, or add --engine builtin")
+    try:
+        await asyncio.to_thread(read_header, model)
+    except OSError as error:
+        raise UsageError(f"cannot read {model}: {os_reason(error)}", hint="name a .m file of this machine") from error
+    except NotAModelError as error:
+        raise UsageError(f"{model} {error}", hint="name a .m file of this machine") from error
 
 
 def _kind(engine: str, certificate: Path | None, clients: Path | None) -> str:

@@ -60,7 +60,7 @@ class CommandCompleter(Completer):
         if waiting and not waiting.is_switch:
             yield from ((current, each) for each in self._values(waiting))
         elif current.startswith("-"):
-            yield from ((current, (name, flag.usage)) for name, flag in command.flags.items() if name not in words)
+            yield from ((current, (name, flag.meaning or flag.form)) for name, flag in command.flags.items() if name not in words)
         elif param := _param_at(command, words):
             values = self._values(param)
             takes_phrases = any(" " in value for value, _ in values)  # `help rpc add`

@@ -14,8 +14,20 @@ import time
 from types import TracebackType
 
 from markdown_it import MarkdownIt
+from pygments.token import (  # type: ignore[import-untyped]  # it comes with rich, without types
+    Comment,
+    Generic,
+    Keyword,
+    Name,
+    Number,
+    Operator,
+    String,
+    Token,
+)
 from rich.console import Console
 from rich.markdown import Markdown
+from rich.style import Style
+from rich.syntax import ANSISyntaxTheme
 
 from synaptic.shell.region import Region, lines_of
 
@@ -26,12 +38,31 @@ _RARELY, _OFTEN = 2.0, 0.05  # seconds between two repaints
 _PARSER = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
 # a paragraph that starts in the first column continues no list, quote or table above it
 _CUT = re.compile(r"\n\n(?=[^\s\d>|*+\-=~`])")
+# no bright colour and no background: each of these is there on black as on white
+_CODE = ANSISyntaxTheme(
+    {
+        Token: Style(),
+        Comment: Style(dim=True),
+        Keyword: Style(bold=True),
+        Operator.Word: Style(bold=True),
+        Name.Function: Style(color="cyan"),
+        Name.Class: Style(color="cyan"),
+        Name.Variable: Style(color="cyan"),
+        Name.Tag: Style(bold=True),
+        Name.Decorator: Style(color="magenta"),
+        String: Style(color="green"),
+        Number: Style(color="magenta"),
+        Generic.Deleted: Style(color="red"),
+        Generic.Inserted: Style(color="green"),
+        Generic.Heading: Style(bold=True),
+    }
+)
 _FENCE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
 
 
 def markdown(text: str) -> Markdown:
     """`text` must have been made visible before. Links show where they lead and are not clickable."""
-    document = Markdown("", hyperlinks=False, code_theme="ansi_dark")
+    document = Markdown("", hyperlinks=False, code_theme=_CODE)  # type: ignore[arg-type]  # handed on to Syntax, which takes themes
     document.parsed = _PARSER.parse(text)
     return document
 

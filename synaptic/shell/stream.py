@@ -11,7 +11,7 @@ from typing import Protocol
 from synaptic.errors import INTERRUPTED
 from synaptic.results import Json, Lines, Stream, Watch, plural, to_json
 from synaptic.shell import keyboard, render
-from synaptic.shell.face import Face
+from synaptic.shell.paper import Paper
 from synaptic.shell.region import Region, lines_of, writes_unicode
 from synaptic.terminal import visible
 
@@ -20,30 +20,30 @@ class Painter(Protocol):
     def feed(self, text: str) -> None: ...
 
 
-async def show_stream(face: Face, stream: Stream) -> int:
-    if face.as_json:
-        return await _show_document(face, stream)
-    face.aside(stream.head)
+async def show_stream(paper: Paper, stream: Stream) -> int:
+    if paper.as_json:
+        return await _show_document(paper, stream)
+    paper.aside(stream.head)
     shown = 0
     try:
         async with _closing(stream.pieces):
-            with _painter(face) as painter:
+            with _painter(paper) as painter:
                 async for piece in stream.pieces:
                     if piece:
-                        face.hide_progress(muted=True)
+                        paper.hide_progress(muted=True)
                         painter.feed(visible(piece))
                         shown += 1
     except asyncio.CancelledError:
-        face.aside(f"interrupted after {plural(shown, 'token')}" if shown else "interrupted")
+        paper.aside(f"interrupted after {plural(shown, 'token')}" if shown else "interrupted")
         return INTERRUPTED
     finally:
-        face.hide_progress(muted=False)
+        paper.hide_progress(muted=False)
     outcome = stream.outcome()
-    face.tail(outcome.tail)
-    return face.fail(outcome.error) if outcome.error else 0
+    paper.tail(outcome.tail)
+    return paper.fail(outcome.error) if outcome.error else 0
 
 
-async def _show_document(face: Face, stream: Stream) -> int:
+async def _show_document(paper: Paper, stream: Stream) -> int:
     async with _closing(stream.pieces):
         async for _ in stream.pieces:
             pass
@@ -51,35 +51,35 @@ async def _show_document(face: Face, stream: Stream) -> int:
     data = outcome.data
     if outcome.error:
         data = {**(data if isinstance(data, dict) else {}), "error": to_json(outcome.error.as_json()["error"])}
-    face.document(data)
+    paper.document(data)
     return outcome.error.exit_code if outcome.error else 0
 
 
-async def show_lines(face: Face, lines: Lines) -> int:
+async def show_lines(paper: Paper, lines: Lines) -> int:
     """The user ends lines that never end."""
     seen: list[Json] = []
-    is_list = face.as_json and lines.after is None
+    is_list = paper.as_json and lines.after is None
     try:
         async with _closing(lines.lines):
             async for line in lines.lines:
                 if is_list:
                     seen.append(line)
-                elif not face.as_json:
-                    face.write(visible(line) + "\n")
+                elif not paper.as_json:
+                    paper.write(visible(line) + "\n")
     except asyncio.CancelledError:
         return INTERRUPTED
     finally:
         if is_list:
-            face.document({lines.key: seen})
-    return face.show_at_once(lines.after()) if lines.after else 0
+            paper.document({lines.key: seen})
+    return paper.show_at_once(lines.after()) if lines.after else 0
 
 
-async def show_watch(face: Face, watch: Watch) -> int:
+async def show_watch(paper: Paper, watch: Watch) -> int:
     """Repaints until `q` or an interruption; where nothing can be painted over, asks once."""
-    if not face.paints:
-        return face.show_at_once(await watch.again())
-    painting = asyncio.create_task(_repaint(face, watch))
-    with keyboard.pressed(face.environment.stdin, {"q": painting.cancel}):
+    if not paper.paints:
+        return paper.show_at_once(await watch.again())
+    painting = asyncio.create_task(_repaint(paper, watch))
+    with keyboard.pressed(paper.environment.stdin, {"q": painting.cancel}):
         try:
             await painting
         except asyncio.CancelledError:
@@ -88,34 +88,34 @@ async def show_watch(face: Face, watch: Watch) -> int:
     return 0
 
 
-async def _repaint(face: Face, watch: Watch) -> None:
-    region = Region(face.out)
+async def _repaint(paper: Paper, watch: Watch) -> None:
+    region = Region(paper.out)
     lines: list[str] = []
     try:
         while True:
             result = await watch.again()
-            lines = lines_of(face.out, render.on_terminal(result, face.out.width - 2))[: max(face.out.height - 2, 1)]
-            face.hide_progress(muted=True)
+            lines = lines_of(paper.out, render.on_terminal(result, paper.out.width - 2))[: max(paper.out.height - 2, 1)]
+            paper.hide_progress(muted=True)
             region.paint([*lines, "q leaves"])
             await asyncio.sleep(watch.seconds)
     finally:
         region.settle(lines)
-        face.hide_progress(muted=False)
+        paper.hide_progress(muted=False)
 
 
-def _painter(face: Face) -> AbstractContextManager[Painter]:
-    if face.paints and writes_unicode(face.out):
+def _painter(paper: Paper) -> AbstractContextManager[Painter]:
+    if paper.paints and writes_unicode(paper.out):
         from synaptic.shell.markdown import MarkdownStream
 
-        return MarkdownStream(face.out)
-    return _RawStream(face)
+        return MarkdownStream(paper.out)
+    return _RawStream(paper)
 
 
 class _RawStream:
     """Pieces as they come; ends its last line."""
 
-    def __init__(self, face: Face) -> None:
-        self._face = face
+    def __init__(self, paper: Paper) -> None:
+        self._paper = paper
         self._last = "\n"
 
     def __enter__(self) -> _RawStream:
@@ -123,11 +123,11 @@ class _RawStream:
 
     def __exit__(self, *_: object) -> None:
         if not self._last.endswith("\n"):
-            self._face.write("\n")
+            self._paper.write("\n")
 
     def feed(self, text: str) -> None:
         self._last = text
-        self._face.write(text)
+        self._paper.write(text)
 
 
 @contextlib.asynccontextmanager

@@ -68,8 +68,8 @@ def defaults() -> dict[str, object]:
         ("refine 6", "refinement_rounds is a whole number from 0 to 5, not 6"),
         ("refine much", "not a whole number"),
         ("timeout 29", "agent_timeout is a whole number from 30 to 86400, not 29"),
-        ("strategy best", "name is one of auto, single, parallel, multi, gpu"),
-        ("collab maybe", "switch is one of on, off"),
+        ("strategy best", "strategy takes auto, single, parallel, multi or gpu"),
+        ("collab maybe", "collab takes on or off"),
     ],
 )
 async def test_what_is_out_of_bounds_changes_nothing(shell: Shell, line: str, says: str) -> None:

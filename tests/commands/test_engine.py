@@ -34,6 +34,7 @@ def test_engine_list_says_where_each_program_is_and_what_to_do_about_the_others(
         "source": "environment",
         "version": "1.2.3 (abc)",
         "hint": None,
+        "build": None,
     }
     assert listed["ggml-rpc-server"]["path"] is None
     assert listed["ggml-rpc-server"]["hint"] == "try: engine install llama.cpp"

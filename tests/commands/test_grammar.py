@@ -6,7 +6,7 @@ from typing import Annotated
 
 import pytest
 
-from synaptic.commands.grammar import AnyNumber, Choice, Complete, Text
+from synaptic.commands.grammar import AnyNumber, Choice, Complete, Rest, Text
 from synaptic.commands.registry import Registry
 from synaptic.endpoint import Endpoint
 from synaptic.errors import UsageError
@@ -46,6 +46,18 @@ def registry() -> Registry:
     async def ask(session: object, text: Annotated[str, Text()], *, model: str | None = None, fresh: bool = False) -> Note:
         """Send a prompt."""
         return Note(f"{text}|{model}|{fresh}")
+
+    @registry.command("cluster exec", group="deploy")
+    async def exec_(session: object, *node: str, command: Annotated[tuple[str, ...], Rest()] = (), within: float = 1.0) -> Note:
+        """Run it there."""
+        return Note(f"{list(node)} {list(command)} {within}")
+
+    @registry.command("deploy render", group="deploy")
+    async def render(
+        session: object, profile: str, *, out: str, target: Annotated[str, Choice("systemd", "ansible")] = "systemd", port: int = 1
+    ) -> Note:
+        """Write it."""
+        return Note(f"{profile} {out} {target} {port}")
 
     return registry
 
@@ -94,15 +106,22 @@ async def test_words_from_argv_may_put_flags_after_the_text(registry: Registry) 
     [
         ("rpc ad x", "unknown command: rpc ad", "did you mean: rpc add"),
         ("rpc", "rpc needs a verb: add, list, remove", "try: help rpc"),
-        ("rpc add", "rpc add needs <endpoint>…", "usage: rpc add <endpoint>… [--timeout <timeout>]"),
+        ("rpc add", "rpc add needs <endpoint>…", "usage: rpc add <endpoint>… [--timeout <seconds>]"),
         ("rpc add x --tiemout 3", "rpc add has no flag --tiemout", "did you mean: --timeout"),
         ("rpc add x --timeout", "--timeout needs a value", "usage: "),
-        ("rpc add x --timeout soon", 'timeout: "soon" is not a number', "usage: "),
+        ("rpc add x --timeout soon", '--timeout: "soon" is not a number', "usage: "),
         ("rpc add host:abc", "not a port: abc in host:abc", "a port is a number"),
         ("rpc list now", 'rpc list takes no "now"', "usage: rpc list [--watch]"),
-        ("distributed onn", 'switch is one of on, off, not "onn"', "did you mean: distributed on"),
+        ("distributed onn", 'distributed takes on or off, not "onn"', "did you mean: distributed on"),
         ("distributed on three", 'size: "three" is not a whole number', "usage: "),
         ("ask", "ask needs <text>", "usage: ask"),
+        (
+            "deploy render x",
+            "deploy render needs --out <folder>",
+            "usage: deploy render <profile> --out <folder> [flags]; see: help deploy render",
+        ),
+        ("deploy render x --out y --target ansibel", '--target takes systemd or ansible, not "ansibel"', "did you mean: --target ansible"),
+        ("deploy render x --out y --port 70000", "--port is 0 to 65535, not 70000", "usage: "),
     ],
 )
 def test_what_does_not_parse_says_why_and_what_next(registry: Registry, line: str, message: str, hint: str) -> None:
@@ -125,7 +144,7 @@ def test_a_line_is_a_command_iff_its_first_word_is_one(registry: Registry) -> No
 def test_usage_and_help_come_from_the_signature(registry: Registry) -> None:
     command = registry.named("rpc add")
     assert command
-    assert command.usage == "rpc add <endpoint>… [--timeout <timeout>]"
+    assert command.usage == "rpc add <endpoint>… [--timeout <seconds>]"
     assert command.summary == "Use rpc-server workers at these addresses. The default port is 50052."
     assert command.details == "rpc add 192.168.1.10"
     distributed = registry.named("distributed")
@@ -137,3 +156,21 @@ def test_foreign_words_in_an_error_are_harmless(registry: Registry) -> None:
     with pytest.raises(UsageError) as caught:
         registry.parse_line("rpc \x1b]52;c;AAAA\x07")
     assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("cluster exec a b --within 3 -- df -h", "['a', 'b'] ['df', '-h'] 3.0"),
+        ("cluster exec a -- ls --within 9 -- 'x  y'", "['a'] ['ls', '--within', '9', '--', 'x  y'] 1.0"),
+        ("cluster exec a", "['a'] [] 1.0"),
+    ],
+)
+@pytest.mark.anyio
+async def test_what_follows_two_dashes_is_not_read(registry: Registry, line: str, said: str) -> None:
+    result = await registry.parse_line(line).run(None)
+    assert isinstance(result, Note)
+    assert result.text == said
+    command = registry.named("cluster exec")
+    assert command
+    assert command.usage == "cluster exec <node>… [--within <seconds>] -- <command>…"

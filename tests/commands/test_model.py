@@ -18,7 +18,7 @@ from synaptic.events import Event, SettingChanged
 from synaptic.results import Facts, Note, Result, Rows
 from synaptic.session import Session
 from synaptic.settings import Settings
-from synaptic.settings_nodes import NodeEntry
+from synaptic.settings.nodes import NodeEntry
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ from synaptic.environment import Environment
 from synaptic.results import Rows
 from synaptic.session import Session
 from synaptic.settings import Settings
-from synaptic.settings_nodes import NodeEntry
+from synaptic.settings.nodes import NodeEntry
 
 pytestmark = pytest.mark.anyio
 NO_OLLAMA = {"OLLAMA_HOST": "127.0.0.9:9"}  # whatever runs on this machine

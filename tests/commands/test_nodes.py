@@ -130,7 +130,7 @@ async def test_one_is_removed_by_its_address_or_its_name(shell: Shell, path: Pat
     assert (await shell.note("remove attic")).text == "removed http://127.0.5.1:1"
     assert (await shell.note("nodes remove 127.0.5.2:1")).text == "removed http://127.0.5.2:1"
     assert saved(path) == []
-    with pytest.raises(BackendError, match="not configured: http://127.0.5.2:1"):
+    with pytest.raises(BackendError, match="not configured: 127.0.5.2:1"):
         await shell.type("remove 127.0.5.2:1")
 
 

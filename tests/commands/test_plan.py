@@ -134,3 +134,12 @@ async def test_explain_shows_both_and_what_no_term_accounts_for(session: Session
     rows = [[cell.text for cell in row] for row in result.tables[0][1].cells()]
     assert rows[0] == ["memory bandwidth of x", "90.00", "90%"]
     assert rows[-1][:2] == ["measured, beyond the terms", f"{1000 / rate - 100:.2f}"]
+
+
+async def test_without_flags_the_settings_count(session: Session) -> None:
+    session.settings.for_now(context=256, parallel=2)
+    placed = [
+        {label: text for label, text in (await type_line(session, line)).facts if label in ("verdict", "context")}
+        for line in ("plan demo", "plan demo --ctx 256 --parallel 2", "plan demo --ctx 256 --parallel 1")
+    ]
+    assert placed[0]["context"] == placed[1]["context"] != placed[2]["context"]

@@ -28,7 +28,7 @@ def test_a_reader_that_has_seen_enough_causes_no_noise() -> None:
 
 def test_a_full_disk_is_a_failure_in_one_line() -> None:
     done = pipe(lines="rpc list\n", command="{shell} >/dev/full")
-    assert (done.returncode, done.stderr) == (1, "✗ the answer could not be written: No space left on device\n")
+    assert (done.returncode, done.stderr) == (1, "✗ the answer could not be written: no space left on device\n")
 
 
 def test_closed_streams_cause_no_noise() -> None:

@@ -73,7 +73,34 @@ async def test_a_terminal_gets_a_table_with_a_header(shown) -> None:
 async def test_a_narrow_window_gets_records_instead_of_a_table(shown) -> None:
     screen = shown(terminal=True, columns=24)
     await screen.face.show(ROWS, Bus())
-    assert screen.out.getvalue().splitlines()[:3] == ["10.0.0.1:50052", "state idle", "detail a tab and^[[2J"]
+    lines = [line.rstrip() for line in screen.out.getvalue().splitlines()]
+    assert lines[:3] == ["10.0.0.1:50052", "  state   idle", "  detail  a tab and^[[2J"]
+
+
+async def test_a_sentence_is_wrapped_before_a_table_is_given_up_and_names_stay_whole(shown) -> None:
+    rows = Rows("decisions", ["10.0.0.1:50052"], {"endpoint": str, "note": lambda each: "", "why": lambda each: "one two three " * 6})
+    screen = shown(terminal=True, columns=48)
+    await screen.face.show(rows, Bus())
+    lines = [line.rstrip() for line in screen.out.getvalue().splitlines()]
+    assert lines[:2] == ["endpoint        why", "10.0.0.1:50052  one two three one two three one"]
+    assert len(lines) == 4, lines
+
+
+@pytest.mark.parametrize("columns", range(44, 70))
+async def test_a_table_loses_no_word_at_any_width(shown, columns: int) -> None:
+    hints = {"10.0.0.1:50052": "start it there, or: nodes remove http://10.0.0.1:50052", "b": "one two"}
+    rows = Rows("checks", list(hints), {"": lambda each: "✗", "what": str, "fix": lambda each: hints[each]})
+    screen = shown(terminal=True, columns=columns)
+    await screen.face.show(rows, Bus())
+    assert set(" ".join(hints.values()).split()) <= set(screen.out.getvalue().split())
+    assert max(map(len, screen.out.getvalue().splitlines())) <= columns
+
+
+async def test_a_sentence_and_an_error_are_wrapped_between_words_and_a_script_is_not(shown) -> None:
+    screen = shown(terminal=True, columns=20)
+    await screen.face.show(Note("a sentence of several words"), Bus())
+    await screen.face.show(Note("for word in $words; do :; done", is_verbatim=True), Bus())
+    assert screen.out.getvalue() == "a sentence of\nseveral words\nfor word in $words; do :; done\n"
 
 
 async def test_facts_on_a_terminal_stand_beside_their_labels(shown) -> None:

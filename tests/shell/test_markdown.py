@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from synaptic.shell.markdown import LIVE_LINES, LONG, MarkdownStream, markdown
+from synaptic.shell.paper import THEME
 from synaptic.shell.region import Region, lines_of
 
 pytestmark = pytest.mark.anyio
@@ -42,6 +43,16 @@ def test_a_region_is_painted_over_and_what_is_above_stays() -> None:
     region.paint(["live 3"])
     region.settle(["the end"])
     assert screen(terminal) == ["final", "the end", ""]
+
+
+def test_nothing_vanishes_on_a_white_or_a_black_terminal() -> None:
+    text = "# Title\n\n> quote and `code`\n\n```python\ndef f(x: int = 3) -> str:\n    # why\n    return 'a' if x else None\n```\n"
+    painted = Console(file=io.StringIO(), force_terminal=True, color_system="256", theme=THEME)
+    painted.print(markdown(text))
+    used = {code for codes in re.findall(r"\x1b\[([\d;]+)m", painted.file.getvalue()) for code in codes.split(";")}
+    grounds, extremes, pale = set(map(str, (*range(40, 49), *range(100, 108)))), {"30", "37", "90", "97"}, {"92", "93", "96"}
+    assert "32" in used
+    assert not used & (grounds | extremes | pale)
 
 
 @pytest.mark.parametrize("text", ["vector<int> a;", "<think>why</think>", "[/INST] list[str]", "a & b &lt;c&gt;"])
