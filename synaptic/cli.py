@@ -40,8 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _tell(environment: Environment, arguments: Arguments) -> int:
+    import shutil
+
     from synaptic.arguments import USAGE
-    from synaptic.terminal import printable
+    from synaptic.terminal import printable, wrapped
 
     if arguments.version:
         text = f"synaptic {__version__}"
@@ -53,10 +55,13 @@ def _tell(environment: Environment, arguments: Arguments) -> int:
         text = describe(list(arguments.command)).text if arguments.command else f"{USAGE}\ncommands\n\n{overview()}"
     if environment.stdout is None:
         return 0
+    if environment.stdout.isatty():
+        text = wrapped(text, shutil.get_terminal_size().columns)
     try:
         print(printable(text, environment.stdout.encoding), file=environment.stdout, flush=True)
     except BrokenPipeError:
-        from synaptic.shell.face import CLOSED_PIPE, discard
+        from synaptic.shell.face import CLOSED_PIPE
+        from synaptic.shell.paper import discard
 
         discard(environment.stdout)
         return CLOSED_PIPE

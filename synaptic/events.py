@@ -27,6 +27,11 @@ class Event:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Chatter(Event):
+    """Said many times a second."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class BackendChecked(Event):
     """What is known of a worker changed; `state` is its value in contracts.md, `health` that of its record."""
 
@@ -176,7 +181,7 @@ class WorkFinished(Event):
 
 
 E = TypeVar("E", bound=Event)
-_CHATTER = (ChildSpoke, GenerationProgressed, WorkProgressed)
+_CHATTER = (Chatter, ChildSpoke, GenerationProgressed, WorkProgressed)
 
 
 class Subscription(Generic[E]):

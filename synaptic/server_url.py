@@ -41,6 +41,11 @@ def endpoint_of(url: str) -> Endpoint:
     return Endpoint.parse(url.partition("://")[2])
 
 
+def without_path(url: str) -> str:
+    """An address of the OpenAI API may end in /v1; other paths of the server stand beside that."""
+    return url.rstrip("/").removesuffix("/v1")
+
+
 def is_link_local(host: str) -> bool:
     """169.254/16, fe80::/10 and their like: never a server of models, sometimes one of secrets. False for a name."""
     try:

@@ -67,6 +67,11 @@ class Services(DllamaServices):
         self.bus = Bus()
         self.faces: dict[str, Face] = {}
         self.gateway_key: str | None = None  # what a client of the gateway must show; None: nobody must
+        self.most_slots = 1  # of a coordinator, where nobody said how many
+
+    def is_open(self, room: str) -> bool:
+        """Whether anybody asked for it yet: each opens at the first use, and to look at it must not open it."""
+        return room in self.__dict__
 
     @cached_property
     def engines(self) -> Engines:
@@ -135,7 +140,7 @@ class Services(DllamaServices):
     def presence(self) -> Presence:
         from synaptic.discovery.presence import Presence
 
-        return Presence(self.bus, self.pool, self._told_of, self.environment.variables)
+        return Presence(self.bus, self.pool, self._told_of, self.environment.variables, dllama=self.dllama)
 
     @cached_property
     def coordinators(self) -> Coordinators:
@@ -175,6 +180,7 @@ class Services(DllamaServices):
             dllama=self.dllama_routes,
             embedded=lambda: shipped.shipped("demo", "demo-q40.m") if self.has_no_llama else None,
             confirm=lambda question: self.confirm(question),
+            most_slots=lambda: self.most_slots,
         )
         if self.is_shell:  # what one command starts is gone before a guard would look
             self.guard = Guard(self.coordinators, self.bus, answering.recent)
@@ -224,8 +230,13 @@ class Services(DllamaServices):
         return (*self.settings.now.models_dirs, *pulled)
 
     def _told_of(self) -> dict[Endpoint, int] | None:
-        """Our rpc-servers, and their pids; None while nobody shall be told."""
-        return {worker.endpoint: worker.pid for worker in self.workers.of()} if self.settings.now.announce else None
+        """Our workers, and their pids; None while nobody shall be told."""
+        from synaptic.process.worker_command import BUILTIN, RPC
+
+        told = [worker for worker in self.workers.all() if worker.engine in (RPC, BUILTIN)]
+        new = [worker.endpoint for worker in told if worker.engine == BUILTIN and self.dllama.record(worker.endpoint) is None]
+        self.dllama.add(new, "local")  # so that it is told as what it is
+        return {worker.endpoint: worker.pid for worker in told} if self.settings.now.announce else None
 
     def _state(self, name: str) -> Path | None:
         return self.environment.state_dir / name if self.environment.state_dir else None

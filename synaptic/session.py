@@ -16,16 +16,17 @@ from synaptic.endpoint import Endpoint
 from synaptic.environment import Environment
 from synaptic.errors import SynapticError
 from synaptic.events import Event, GenerationFinished, GenerationProgressed, Noticed, SettingChanged
-from synaptic.models.model import DLLAMA
+from synaptic.models.model import BUILTIN, DLLAMA
 from synaptic.services import Services, cannot_ask
 from synaptic.settings import Settings
 
 if TYPE_CHECKING:
+    from synaptic.cluster.dllama_workers import DllamaWorkers
     from synaptic.cluster.pool import Pool
     from synaptic.process.coordinator import Coordinator
     from synaptic.process.dllama_api import DllamaCoordinator
-    from synaptic.settings_origins import Origin
-    from synaptic.settings_text import Document
+    from synaptic.settings.origins import Origin
+    from synaptic.settings.text import Document
 
 T = TypeVar("T")
 
@@ -55,7 +56,7 @@ class Session(Services):
     @property
     def running(self) -> list[str]:
         """The models whose coordinators are up and end with us."""
-        return [each.plan.model.name for each in self.coordinators.ours()] if "coordinators" in self.__dict__ else []
+        return [each.plan.model.name for each in self.coordinators.ours()] if self.is_open("coordinators") else []
 
     def know_backends(self) -> Pool:
         """The pool, knowing every configured worker, every one that runs on this machine, and which of them are held."""
@@ -68,10 +69,15 @@ class Session(Services):
         self._tell_others()
         return self.pool
 
+    def know_dllama(self) -> DllamaWorkers:
+        found = super().know_dllama()
+        self._tell_others()
+        return found
+
     def all_coordinators(self) -> list[Coordinator | DllamaCoordinator]:
         """Of every engine; those of llama.cpp first."""
-        others = self.dllama_apis.all() if "dllama_apis" in self.__dict__ else []
-        return [*self.coordinators.all(), *others] if "coordinators" in self.__dict__ else [*others]
+        others = self.dllama_apis.all() if self.is_open("dllama_apis") else []
+        return [*self.coordinators.all(), *others] if self.is_open("coordinators") else [*others]
 
     def is_dllama(self, model: str | None) -> bool:
         """Whether dllama-api serves it."""
@@ -82,19 +88,21 @@ class Session(Services):
 
     def snapshot(self) -> Snapshot:
         values = self.settings.now
-        pools = [self.__dict__[name] for name in ("pool", "dllama") if name in self.__dict__]
+        pools = [*([self.pool] if self.is_open("pool") else []), *([self.dllama] if self.is_open("dllama") else [])]
         backends = [record for pool in pools for record in pool.records()]
         up = self.all_coordinators()
         newest = up[-1] if up else None
+        roots = self.roots.all() if self.is_open("roots") and not up else []
+        root = roots[-1] if roots else None
         return Snapshot(
             distributed=values.distributed_inference_enabled,
             known=len(backends),
             ready=sum(each.health == "ready" for each in backends),
             lost=sum(each.health == "lost" for each in backends),
             model=values.model,
-            coordinator=f"{newest.engine} :{newest.port}" if newest and newest.port else (newest.engine if newest else None),
-            coordinator_state=newest.state.value if newest else None,
-            coordinator_model=newest.plan.model.name if newest else None,
+            coordinator=f"{newest.engine}{f' :{newest.port}' if newest.port else ''}" if newest else BUILTIN if root else None,
+            coordinator_state=newest.state.value if newest else root.state if root else None,
+            coordinator_model=newest.plan.model.name if newest else root.plan.model.name if root else None,
             tokens_per_second=self._speed,
         )
 
@@ -123,12 +131,12 @@ class Session(Services):
         return removed
 
     async def edit_nodes(self, edit: Callable[[Document], None]) -> None:
-        """Change the servers in the settings, in the file and here (settings_nodes.py has the edits)."""
+        """Change the servers in the settings, in the file and here (settings/nodes.py has the edits)."""
         await self._change(lambda: self.settings.edit(edit))
         self.bus.publish(SettingChanged(key="nodes", value=self.settings.now.nodes))
 
     async def edit_dllama(self, edit: Callable[[Document], None]) -> None:
-        """Change the dllama workers in the settings, in the file and here (settings_dllama.py has the edits)."""
+        """Change the dllama workers in the settings, in the file and here (settings/dllama.py has the edits)."""
         await self._change(lambda: self.settings.edit(edit))
         self.bus.publish(SettingChanged(key="dllama_backends", value=self.settings.now.dllama_backends))
         self.know_dllama()
@@ -138,27 +146,28 @@ class Session(Services):
         if self._is_closed:
             return
         self._is_closed = True
-        opened = self.__dict__
         async with contextlib.AsyncExitStack() as last_first:  # every step is taken, whatever happens in another
-            if "workers" in opened:
+            if self.is_open("workers"):
                 last_first.push_async_callback(self._end_workers, keep=keep)
-            if "post_mortems" in opened:
+            if self.is_open("post_mortems"):
                 last_first.push_async_callback(self.post_mortems.close)
-            if "coordinators" in opened and keep:
+            if self.is_open("coordinators") and keep:
                 last_first.callback(self.coordinators.let_go)
-            elif "coordinators" in opened:
+            elif self.is_open("coordinators"):
                 last_first.push_async_callback(self.coordinators.close)
-            if "roots" in opened:
+            if self.is_open("dllama"):
+                last_first.push_async_callback(self.dllama.parking.unpark)
+            if self.is_open("roots"):
                 last_first.push_async_callback(self.roots.stop)
-            if "dllama_apis" in opened:
+            if self.is_open("dllama_apis"):
                 last_first.push_async_callback(self.dllama_apis.stop)
-            if "presence" in opened:
+            if self.is_open("presence"):
                 last_first.push_async_callback(self.presence.close)
-            if "nodes" in opened:
+            if self.is_open("nodes"):
                 last_first.push_async_callback(self.nodes.close)
             if self.guard:
                 last_first.push_async_callback(self.guard.close)
-            if "rounds" in opened:
+            if self.is_open("rounds"):
                 last_first.push_async_callback(self.rounds.stop)
             for face in self.faces.values():
                 last_first.push_async_callback(face.close)
@@ -180,7 +189,7 @@ class Session(Services):
     def _tell_others(self) -> None:
         """What one command starts outlives it unsupervised: only a shell tells of it, and hears of others."""
         asked_for = self.is_shell and (self.settings.now.announce or self.environment.variables.get("CONSUL_HTTP_ADDR"))
-        if "presence" in self.__dict__ or asked_for:
+        if self.is_open("presence") or asked_for:
             self.presence.look()
 
     def _hear(self, event: Event) -> None:

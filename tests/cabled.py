@@ -27,7 +27,7 @@ from synaptic.process.child import Patience
 from synaptic.process.coordinators import Coordinators
 from synaptic.process.install import Engines
 from synaptic.process.relayed import Relayed
-from synaptic.settings import Values
+from synaptic.settings.values import Values
 
 QUESTION = (Message("user", "What is a worker?"),)
 CABLE = Path(__file__).parent / "fakes" / "delayproxy.py"

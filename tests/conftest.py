@@ -16,8 +16,9 @@ from synaptic.endpoint import Endpoint
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "guard"))
 import sitecustomize  # noqa: E402, F401 - the guard, also in this process
-from dllamas import dllama_apis, dllama_worker, dllama_workers, dllamaapi  # noqa: E402, F401 - fixtures for every room
+from dllamas import builtin_worker, dllama_apis, dllama_worker, dllama_workers, dllamaapi  # noqa: E402, F401 - fixtures for every room
 from ollamas import ollama, ollamafake  # noqa: E402, F401 - fixtures for every room
+from vllms import vllm, vllmfake  # noqa: E402, F401 - fixtures for every room
 
 REPOSITORY = HERE.parent
 OUTSIDE = (  # what the user's environment must not decide

@@ -12,13 +12,6 @@ ROOT = Path(__file__).parents[1] / "synaptic"
 GROUND = {
     "results",
     "settings",
-    "settings_file",
-    "settings_keys",
-    "settings_origins",
-    "settings_text",
-    "settings_values",
-    "settings_nodes",
-    "settings_dllama",
     "server_url",
     "events",
     "environment",
@@ -79,6 +72,15 @@ def test_a_room_looks_only_down(path: Path) -> None:
         allowed = other == room or FLOOR[other] > FLOOR[room] or (room in GROUND and other in GROUND)
         allowed = allowed or {room, other} <= FLOORS[0]
         assert allowed, f"{path.relative_to(ROOT)} reaches up into {other}"
+
+
+def test_the_folders_of_deploy_are_floors_too() -> None:
+    folders = ["profile", "services", "files", "reach"]  # the lowest first
+    for path in (ROOT / "deploy").rglob("*.py"):
+        own = folders.index(path.parent.name) if path.parent.name in folders else -1
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("synaptic.deploy."):
+                assert folders.index(str(node.module).split(".")[2]) <= own, f"{path.relative_to(ROOT)} reaches up into {node.module}"
 
 
 def test_the_rule_notices_a_look_upward() -> None:

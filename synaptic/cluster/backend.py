@@ -51,5 +51,10 @@ class Backend:
         return self.state in (State.IDLE, State.IN_USE)
 
     @property
+    def is_there(self) -> bool:
+        """Whether it listens, or serves us; of a dllama worker that is all one knows before a root has used it."""
+        return self.state in (State.IDLE, State.IN_USE, State.UNVERIFIED)
+
+    @property
     def free_bytes(self) -> int:
         return sum(device.free for device in self.devices)

@@ -3,8 +3,9 @@ Which HTTP server is it: Ollama, llama-server, vLLM, dllama-api, or something el
 
     GET /api/version, /api/tags    Ollama, which also answers /v1/models in the manner of the others
     GET /v1/models                 told apart by `owned_by` and the Server header
+    GET /version                   where that says vLLM, which has one
 
-Two complete requests at most, one after the other: dllama-api serves one at a time, and ends when a connection is
+Two complete requests at most, one after the other, to what is no vLLM: dllama-api serves one at a time, and ends when a connection is
 closed before it was asked anything. So ours does not exist for a server before its request does (see discovery/sweep.py).
 """
 
@@ -25,15 +26,15 @@ import aiohttp
 from synaptic.cluster.backend import Backend, Kind, State
 from synaptic.cluster.connection import why
 from synaptic.cluster.handshake import Foreign
+from synaptic.cluster.software import COMPATIBLE, DLLAMA_API, LLAMA_SERVER, OLLAMA_NAME, VLLM
 from synaptic.endpoint import Endpoint
 from synaptic.results import plural
 from synaptic.terminal import one_line
 
-WITHIN = 1.5  # seconds, both requests together
+WITHIN = 1.5  # seconds, all requests together
 _MOST_BYTES = 64 * 1024
 _RESET = struct.pack("ii", 1, 0)
-COMPATIBLE = "OpenAI-compatible"
-_OWNERS = {"llamacpp": "llama-server", "vllm": "vLLM", "user": "dllama-api"}
+_OWNERS = {"llamacpp": LLAMA_SERVER, "vllm": VLLM, "user": DLLAMA_API}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,14 +70,19 @@ async def _identify(http: aiohttp.ClientSession, endpoint: Endpoint) -> Backend 
     latency_ms = round((time.perf_counter() - began) * 1000, 2)
     if (number := text_of(version.body, "version")) and version.status == 200:
         tags = await _get(http, endpoint, "/api/tags")
-        names = _names(tags.body, "models", "name")
+        names = names_of(tags.body, "models", "name")
         if names is not None:
-            return Backend(endpoint, Kind.OLLAMA, State.IDLE, number, (), latency_ms, detail=_offers(f"Ollama {number}", names))
+            return Backend(endpoint, Kind.OLLAMA, State.IDLE, number, (), latency_ms, detail=_offers(f"{OLLAMA_NAME} {number}", names))
     models = await _get(http, endpoint, "/v1/models")
-    names = _names(models.body, "data", "id")
+    names = names_of(models.body, "data", "id")
     if names is None or models.status != 200:
         return Foreign(endpoint, "http", describe(models))
-    return Backend(endpoint, Kind.OPENAI, State.IDLE, None, (), latency_ms, detail=_offers(software_of(models), names))
+    software, number = software_of(models), None
+    if software == VLLM:
+        answer = await _get(http, endpoint, "/version")
+        number = text_of(answer.body, "version") if answer.status == 200 else None
+        software = f"{VLLM} {number}" if number else COMPATIBLE  # a proxy before it repeats its name, and nothing else
+    return Backend(endpoint, Kind.OPENAI, State.IDLE, number, (), latency_ms, detail=_offers(software, names))
 
 
 async def _get(http: aiohttp.ClientSession, endpoint: Endpoint, path: str) -> Answer:
@@ -90,6 +96,7 @@ async def _get(http: aiohttp.ClientSession, endpoint: Endpoint, path: str) -> An
 
 
 def parsed(body: bytes) -> object:
+    """None: it is no JSON."""
     try:
         parsed: object = json.loads(body)
     except (ValueError, RecursionError):
@@ -102,7 +109,7 @@ def text_of(body: object, key: str) -> str | None:
     return one_line(value, 40) or None if isinstance(value, str) else None
 
 
-def _names(body: object, key: str, name: str) -> list[str] | None:
+def names_of(body: object, key: str, name: str) -> list[str] | None:
     """None: not the answer of such a server."""
     items = body.get(key) if isinstance(body, Mapping) else None
     if not isinstance(items, list):
@@ -112,11 +119,12 @@ def _names(body: object, key: str, name: str) -> list[str] | None:
 
 
 def software_of(models: Answer) -> str:
+    """By what /v1/models says; `models.body` has a list of them under `data`."""
     assert isinstance(models.body, Mapping)
     owner = text_of(models.body["data"][0], "owned_by") if models.body["data"] else None
     if owner == "user" and models.server:  # dllama-api names no server
         return COMPATIBLE
-    return _OWNERS.get(owner or "") or ("llama-server" if models.server == "llama.cpp" else COMPATIBLE)
+    return _OWNERS.get(owner or "") or (LLAMA_SERVER if models.server == "llama.cpp" else COMPATIBLE)
 
 
 def _offers(software: str, names: list[str]) -> str:
@@ -129,6 +137,7 @@ def _why(error: OSError) -> str:
 
 
 def describe(answer: Answer) -> str:
+    """One that offers no models, in a few words for the user."""
     if answer.server == "llama.cpp" and answer.status == 503:
         return "llama-server, loading its model"
     server = f" ({one_line(answer.server, 60)})" if answer.server else ""

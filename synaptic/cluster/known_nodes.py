@@ -10,7 +10,7 @@ from synaptic.cluster.nodes import Nodes
 from synaptic.errors import UsageError
 from synaptic.events import Bus
 from synaptic.server_url import OLLAMA_PORT, endpoint_of, server_url
-from synaptic.settings_nodes import NodeEntry
+from synaptic.settings.nodes import NodeEntry
 
 VARIABLE = "OLLAMA_HOST"
 DEFAULT = f"http://127.0.0.1:{OLLAMA_PORT}"

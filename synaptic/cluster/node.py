@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from synaptic.cluster.backend import Kind, State
+from synaptic.cluster.server_load import ServerLoad
 from synaptic.endpoint import Endpoint
 from synaptic.models.model import Offer
 from synaptic.results import Json, to_json
@@ -51,6 +52,7 @@ class NodeState:
     last_seen: float | None = None
     since: float = 0.0
     detail: str = ""
+    load: ServerLoad | None = None  # where it tells
 
     @property
     def is_ready(self) -> bool:

@@ -59,13 +59,14 @@ class Record:
             has_gpu=self._state.has_gpu or heard.on_gpu > 0,
             latency_ms=round(mean(self._state.latency_ms, heard.latency_ms), 2),
             last_seen=self._wall(),
+            load=heard.load,
         )
 
     def unheard(self, unheard: Unheard) -> None:
         """What it offered when it last answered stays known."""
         self.reach.failed()
         self._asked = self._clock()
-        self._settle(state=unheard.state, health="lost" if self._state.last_seen else "down", detail=unheard.detail)
+        self._settle(state=unheard.state, health="lost" if self._state.last_seen else "down", detail=unheard.detail, load=None)
 
     def served(self, serving: Serving) -> None:
         self.work.succeeded()

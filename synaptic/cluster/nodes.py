@@ -141,7 +141,8 @@ class Nodes:
         """Those to wait for. Those whose rest is over are looked at without waiting."""
         due = []
         for record in self._current().values():
-            if record.is_younger_than(max_age) or (max_age and record.running):  # one that works for us needs no look
+            works = record.running and record.state().load is None  # for us: it needs no look, unless it tells of others' requests
+            if record.is_younger_than(max_age) or (max_age and works):
                 continue
             if max_age and not record.reach.is_closed:
                 if record.reach.lets_in:

@@ -12,6 +12,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
+from synaptic.cluster.software import DLLAMA_API, LLAMA_SERVER, VLLM
 from synaptic.models.model import OLLAMA, OPENAI, Offer
 from synaptic.terminal import one_line
 
@@ -20,7 +21,7 @@ LONGEST_NAME = 300  # characters
 _LARGEST = 1 << 60
 _SIZE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?) ?([KMBT]?)\Z")
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
-_HELD = ("llama-server", "vLLM", "dllama-api")  # these serve what they have in memory
+_HELD = (LLAMA_SERVER, VLLM, DLLAMA_API)  # these serve what they have in memory
 
 
 @dataclasses.dataclass(frozen=True)

@@ -126,9 +126,9 @@ class Pool:
         self._holders.update(dict.fromkeys(wanted, owner))
         self._settle_known(wanted)
 
-    def release(self, owner: str) -> None:
-        """What the owner held is again what its last handshake proved; what was lost meanwhile is unreachable."""
-        freed = [endpoint for endpoint, holder in self._holders.items() if holder == owner]
+    def release(self, owner: str, only: Endpoint | None = None) -> None:
+        """What the owner held, all or one, is again what its last handshake proved; what was lost meanwhile is unreachable."""
+        freed = [endpoint for endpoint, holder in self._holders.items() if holder == owner and only in (None, endpoint)]
         for endpoint in freed:
             del self._holders[endpoint]
             if (doubt := self._doubts.pop(endpoint, None)) and (answer := self._answers.get(endpoint)):

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping
 from ipaddress import IPv4Address
 
+from synaptic.cluster.backend import Kind
 from synaptic.discovery.announcer import Announcer
 from synaptic.discovery.complaints import Complaints
 from synaptic.discovery.description import Description
@@ -15,7 +16,8 @@ from synaptic.discovery.newcomers import Newcomers
 from synaptic.endpoint import Endpoint
 from synaptic.errors import BackendError
 
-RPC = "_llama-rpc._tcp.local."
+RPC, DLLAMA = "_llama-rpc._tcp.local.", "_dllama._tcp.local."
+_TYPES = {Kind.RPC: RPC, Kind.DLLAMA: DLLAMA}
 AT_FIRST = 3.0  # seconds: what is heard by then was there before we listened
 
 
@@ -31,7 +33,7 @@ class Announcements:
         self._said: dict[Endpoint, Description] = {}
         self._refused: set[Endpoint] = set()
         self._announcer: Announcer | None = None
-        self._listener: Listener | None = None
+        self._listeners: list[Listener] = []
         self._work: asyncio.Task[None] | None = None
 
     def show(self, workers: Mapping[Endpoint, Description] | None, addresses: tuple[IPv4Address, ...]) -> None:
@@ -75,20 +77,24 @@ class Announcements:
             raise
         news_from = asyncio.get_running_loop().time() + self._at_first
 
-        def heard(endpoint: Endpoint) -> None:
-            self._newcomers.heard("zeroconf", [endpoint], is_news=asyncio.get_running_loop().time() > news_from)
+        def listening(kind: Kind) -> Listener:
+            def heard(endpoint: Endpoint) -> None:
+                is_news = asyncio.get_running_loop().time() > news_from
+                self._newcomers.heard("zeroconf", [endpoint], is_news=is_news, kind=kind)
 
-        self._listener = Listener(zeroconf, RPC, heard)
-        self._listener.start()
+            return Listener(zeroconf, _TYPES[kind], heard)
+
+        self._listeners = [listening(kind) for kind in _TYPES]
+        for listener in self._listeners:
+            listener.start()
         return announcer
 
     async def _leave(self) -> None:
-        listener, self._listener = self._listener, None
+        listeners, self._listeners = self._listeners, []
         announcer, self._announcer = self._announcer, None
         self._said.clear()
         try:
-            if listener:
-                await listener.close()
+            await asyncio.gather(*(listener.close() for listener in listeners))
         finally:
             if announcer:
                 await announcer.close()
@@ -108,7 +114,7 @@ class Announcements:
             if change in announcer.told:
                 await announcer.update(change, description.text())
             else:
-                await announcer.announce(f"{socket.gethostname()} {change.port}", RPC, change, description.text())
+                await announcer.announce(f"{socket.gethostname()} {change.port}", _TYPES[description.kind], change, description.text())
         except BackendError as error:
             self._complaints.failed(error)
             self._refused.add(change)

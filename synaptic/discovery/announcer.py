@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from synaptic.discovery.mdns import open_zeroconf
 from synaptic.discovery.reach import reached_at
 from synaptic.endpoint import Endpoint
-from synaptic.errors import BackendError
+from synaptic.errors import BackendError, os_reason
 
 if TYPE_CHECKING:
     from zeroconf import ServiceInfo
@@ -39,7 +39,7 @@ class Announcer:
         try:
             self._zeroconf = open_zeroconf(self._interfaces)
         except OSError as error:
-            raise BackendError(f"cannot announce by zeroconf: {(error.strerror or 'no reason given').lower()}") from error
+            raise BackendError(f"cannot announce by zeroconf: {os_reason(error)}") from error
         await self._zeroconf.zeroconf.async_wait_for_start()
         return self._zeroconf
 

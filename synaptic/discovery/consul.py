@@ -22,7 +22,7 @@ import aiohttp
 from synaptic.cluster.backend import Kind
 from synaptic.discovery.consul_answers import MOST_SERVICES, Access, Listing, Service, next_index, parse, pause
 from synaptic.discovery.consul_trust import objection, trust
-from synaptic.discovery.hints import Hint, Hints, is_public
+from synaptic.discovery.hint import Hint, Hints, is_public
 from synaptic.discovery.reach import is_near
 from synaptic.endpoint import Endpoint
 from synaptic.errors import BackendError, UsageError

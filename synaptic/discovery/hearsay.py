@@ -9,11 +9,12 @@ from itertools import chain
 from synaptic.cluster.backend import Backend, Kind
 from synaptic.cluster.handshake import Foreign
 from synaptic.discovery.discover import Identify
-from synaptic.discovery.hints import Hint
+from synaptic.discovery.hint import Hint
 from synaptic.discovery.ports import PORTS
 from synaptic.discovery.sources import merge
 from synaptic.discovery.sweep import IS_HALF_OPEN
 from synaptic.endpoint import Endpoint
+from synaptic.terminal import one_line
 
 
 class Hearsay:
@@ -25,6 +26,7 @@ class Hearsay:
         best = sorted(told, key=lambda hint: hint.source != self._sources[hint.endpoint])
         self._kinds = {hint.endpoint: _kind(hint) for hint in reversed(best) if hint.endpoint not in known}
         self._instances = {hint.endpoint: f"{hint.source} {hint.name}" for hint in reversed(best) if hint.name}
+        self._told = {hint.endpoint: _told(dict(hint.text)) for hint in best if hint.text and _kind(hint) is Kind.DLLAMA}
         self._identify = identify
 
     @property
@@ -43,8 +45,17 @@ class Hearsay:
     async def identify(self, endpoint: Endpoint, kind: Kind) -> Backend | Foreign:
         answer = await self._identify(endpoint, self._kinds.get(endpoint, kind))
         if isinstance(answer, Backend) and endpoint in self._kinds:
-            return dataclasses.replace(answer, source=self._sources[endpoint])
+            detail = "; ".join(filter(None, (answer.detail, self._told.get(endpoint))))
+            return dataclasses.replace(answer, source=self._sources[endpoint], detail=detail)
         return answer
+
+
+def _told(text: Mapping[str, str]) -> str:
+    """What a dllama worker says of itself, for its protocol says nothing."""
+    engine = " ".join(filter(None, (text.get("engine", ""), text.get("ver", ""))))
+    model = f"holds {text['model']}" if text.get("model") else ""
+    said = " · ".join(filter(None, (engine, model)))
+    return f"says it is {one_line(said, 120)}" if said else ""
 
 
 def _kind(hint: Hint) -> Kind:

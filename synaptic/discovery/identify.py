@@ -37,7 +37,7 @@ class Identifier:
             return Foreign(endpoint, "dllama", _NOT_ASKED_AS)
         if kind is Kind.RPC:
             return await self._pool.ask(endpoint, within=self._within)
-        if kind is Kind.DLLAMA and endpoint.port in self._verify:
+        if kind is Kind.DLLAMA and self._may_verify(endpoint.port):
             from synaptic.cluster.dllama import prove
 
             return await prove(endpoint, within=self._within)
@@ -46,6 +46,10 @@ class Identifier:
         from synaptic.cluster.http import identify
 
         return await identify(endpoint, within=self._within)
+
+    def _may_verify(self, port: int) -> bool:
+        """Also at a port where only a source knows of a worker."""
+        return port in self._verify or (bool(self._verify) and port not in PORTS[Kind.DLLAMA])
 
     def _may_be_taken_wrongly(self, endpoint: Endpoint, kind: Kind) -> bool:
         """Whoever names port 9990 for an HTTP server may mean dllama-api, which has the same default."""

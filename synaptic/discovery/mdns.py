@@ -17,11 +17,12 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from synaptic.cluster.backend import Kind
-from synaptic.discovery.hints import Hint, Hints, is_public
+from synaptic.discovery.hint import Hint, Hints, is_public
 from synaptic.discovery.interfaces import Link, read_links
 from synaptic.discovery.near import Address, nearest
 from synaptic.discovery.targets import Area, Interface, Targets
 from synaptic.endpoint import Endpoint
+from synaptic.errors import os_reason
 from synaptic.results import plural
 from synaptic.terminal import one_line
 
@@ -78,7 +79,7 @@ async def ask_zeroconf(interfaces: Sequence[Interface], kinds: Collection[Kind],
     refused: list[str] = []
     for service in sorted(browsed.services, key=lambda service: service.kind is not Kind.DLLAMA):
         if service.port and (best := nearest(service.addresses, interfaces, links)):
-            found.append(Hint(Endpoint(str(best), service.port), service.kind, "zeroconf", service.name))
+            found.append(Hint(Endpoint(str(best), service.port), service.kind, "zeroconf", service.name, service.text))
         elif public := [each for each in _endpoints(service) if is_public(each)]:
             far.append(Hint(public[0], service.kind, "zeroconf", service.name))
         else:
@@ -173,14 +174,14 @@ def _service(info: AsyncServiceInfo) -> Service:
 
     addresses: list[Address] = list(info.ip_addresses_by_version(IPVersion.All))
     name = one_line(info.name.removesuffix(f".{info.type}"), 63)
-    return Service(name, TYPES[info.type], tuple(addresses[:16]), info.port or 0, tuple(_pairs(info.text or b"")))
+    return Service(name, TYPES[info.type], tuple(addresses[:16]), info.port or 0, tuple(pairs(info.text or b"")))
 
 
 def _endpoints(service: Service) -> list[Endpoint]:
     return [Endpoint(str(address), service.port) for address in service.addresses if service.port]
 
 
-def _pairs(text: bytes) -> Iterator[tuple[str, str]]:
+def pairs(text: bytes) -> Iterator[tuple[str, str]]:
     """`key=value`, each behind its length in one byte (RFC 6763)."""
     start = pairs = 0
     while start < len(text) and pairs < _MOST_PAIRS:
@@ -206,4 +207,4 @@ def _is_usable(address: IPv4Address) -> bool:
 
 
 def _why(error: OSError) -> str:
-    return (error.strerror or "no reason given").lower()
+    return os_reason(error)

@@ -14,7 +14,7 @@ from synaptic.discovery.neighbours import Neighbours, cards, read_neighbours
 from synaptic.discovery.sweep import host_of
 from synaptic.endpoint import Endpoint
 from synaptic.events import Bus, Noticed
-from synaptic.settings_origins import Origin
+from synaptic.settings.origins import Origin
 
 Remembered = Mapping[Endpoint, Origin]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 
+from synaptic.cluster.backend import Kind
 from synaptic.discovery.complaints import Complaints
 from synaptic.discovery.consul_answers import Access
 from synaptic.discovery.reach import is_near
@@ -26,7 +27,7 @@ class Newcomers:
         self._seen: set[Endpoint] = set()
         self._told = 0
 
-    def heard(self, source: str, endpoints: Iterable[Endpoint], *, is_news: bool) -> None:
+    def heard(self, source: str, endpoints: Iterable[Endpoint], *, is_news: bool, kind: Kind = Kind.RPC) -> None:
         """`source` knows these now. Not news: they were there when we came."""
         if self._told >= _MOST_TOLD:
             return
@@ -35,7 +36,7 @@ class Newcomers:
         new = [endpoint for endpoint in fresh if not self._is_known(endpoint)]
         if new and is_news:
             self._told += len(new)
-            self._bus.publish(Noticed(text=_sentence(source, new)))
+            self._bus.publish(Noticed(text=_sentence(source, new, kind.value)))
 
     async def follow(self, access: Access, complaints: Complaints) -> None:
         """What a Consul agent lists, until cancelled: one request at a time, answered when something changes."""
@@ -52,9 +53,10 @@ class Newcomers:
             complaints.failed(error)
 
 
-def _sentence(source: str, new: Sequence[Endpoint]) -> str:
+def _sentence(source: str, new: Sequence[Endpoint], noun: str) -> str:
+    """`noun`: of the commands for such workers."""
     names = ", ".join(map(str, new[:_MOST_NAMED]))
     if len(new) > _MOST_NAMED:
-        return f"{source} knows {len(new)} new workers: {names} and {len(new) - _MOST_NAMED} more   try: rpc discover"
+        return f"{source} knows {len(new)} new workers: {names} and {len(new) - _MOST_NAMED} more   try: {noun} discover"
     what = f"a new worker {names}" if len(new) == 1 else f"{plural(len(new), 'new worker')}: {names}"
-    return f"{source} knows {what}   try: rpc add {' '.join(map(str, new))}"
+    return f"{source} knows {what}   try: {noun} add {' '.join(map(str, new))}"

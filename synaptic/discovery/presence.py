@@ -20,7 +20,7 @@ from synaptic.cluster.pool import Pool
 from synaptic.discovery.announcements import Announcements
 from synaptic.discovery.complaints import Complaints
 from synaptic.discovery.consul_answers import Access
-from synaptic.discovery.description import Description, describe
+from synaptic.discovery.description import Description, describe, describe_dllama
 from synaptic.discovery.interfaces import read_interfaces
 from synaptic.discovery.newcomers import Newcomers
 from synaptic.discovery.reach import reached_at, told
@@ -34,11 +34,14 @@ if TYPE_CHECKING:
 
 SELDOM = 3.0  # seconds at least between two looks at what is known of the workers
 
-Running = Callable[[], Mapping[Endpoint, int] | None]  # the rpc-servers of this machine and their pids; None: others shall not be told
+Running = Callable[[], Mapping[Endpoint, int] | None]  # the workers of this machine and their pids; None: others shall not be told
 
 
 class Presence:
-    """Waits for nobody, and what fails is told once. Needs a running loop from the first `look` on."""
+    """
+    Waits for nobody, and what fails is told once. Needs a running loop from the first `look` on. `dllama`: the workers
+    for distributed-llama, when there may be any.
+    """
 
     def __init__(
         self,
@@ -47,11 +50,13 @@ class Presence:
         running: Running,
         variables: Mapping[str, str],
         *,
+        dllama: Pool | None = None,
         interfaces: Callable[[], Iterable[Interface]] = read_interfaces,
         seldom: float = SELDOM,
     ) -> None:
         self._bus = bus
         self._pool = pool
+        self._dllama = dllama
         self._running = running
         self._variables = variables
         self._interfaces = interfaces
@@ -69,7 +74,7 @@ class Presence:
         if self._consul is None and not self._is_closed:
             self._consul = asyncio.create_task(self._follow_consul())
             self._bus.tap(self._hear)
-        self._tell(lambda endpoint, pid: self._described.get(endpoint) or describe(self._pool.record(endpoint), pid))
+        self._tell(lambda endpoint, pid: self._described.get(endpoint) or self._describe(endpoint, pid))
 
     async def settled(self) -> None:
         """Return once the link has heard everything."""
@@ -103,7 +108,12 @@ class Presence:
 
     def _look_again(self) -> None:
         self._later = None
-        self._tell(lambda endpoint, pid: describe(self._pool.record(endpoint), pid))
+        self._tell(self._describe)
+
+    def _describe(self, endpoint: Endpoint, pid: int) -> Description:
+        if self._dllama and (worker := self._dllama.record(endpoint)):
+            return describe_dllama(worker, pid)
+        return describe(self._pool.record(endpoint), pid)
 
     def _tell(self, description: Callable[[Endpoint, int], Description]) -> None:
         if self._is_closed:
@@ -133,7 +143,8 @@ class Presence:
 
     def _is_known(self, endpoint: Endpoint) -> bool:
         """Also when it is ours, which listens everywhere, by an address of this machine."""
-        if self._pool.record(endpoint):
+        pools = [self._pool, *([self._dllama] if self._dllama else [])]
+        if any(pool.record(endpoint) for pool in pools):
             return True
-        everywhere = self._pool.record(Endpoint("0.0.0.0", endpoint.port))
-        return everywhere is not None and endpoint.host in {str(each.address) for each in self._interfaces()}
+        is_everywhere = any(pool.record(Endpoint("0.0.0.0", endpoint.port)) for pool in pools)
+        return is_everywhere and endpoint.host in {str(each.address) for each in self._interfaces()}

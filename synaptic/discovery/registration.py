@@ -14,6 +14,7 @@ import socket
 from collections.abc import Mapping
 from ipaddress import IPv4Address
 
+from synaptic.cluster.backend import Kind
 from synaptic.discovery.complaints import Complaints
 from synaptic.discovery.consul import Consul
 from synaptic.discovery.consul_answers import Access, Service, pause
@@ -22,6 +23,7 @@ from synaptic.discovery.reach import reached_at
 from synaptic.endpoint import Endpoint
 from synaptic.errors import BackendError, UsageError
 
+_NAMES = {Kind.RPC: "llama-rpc", Kind.DLLAMA: "dllama-worker"}
 TTL = 30.0  # seconds; a pass goes there three times as often
 
 
@@ -110,7 +112,7 @@ class Registration:
             if at := reached_at(endpoint, self._addresses):
                 ours = await _source(self._access) if len(at) > 1 else None
                 place = Endpoint(str(ours if ours in at else at[0]), endpoint.port)
-                service = Service("llama-rpc", place, ttl=self._ttl, meta=tuple(description.meta().items()))
+                service = Service(_NAMES[description.kind], place, ttl=self._ttl, meta=tuple(description.meta().items()))
                 services[service.id] = service
         return services
 

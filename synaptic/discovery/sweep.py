@@ -28,7 +28,7 @@ from ipaddress import IPv6Address
 
 from synaptic.discovery.limits import LEAST, MARGIN, Limits
 from synaptic.endpoint import Endpoint
-from synaptic.errors import SynapticError
+from synaptic.errors import SynapticError, os_reason
 
 IS_HALF_OPEN = sys.platform == "linux"
 Host = int | IPv6Address  # an IPv4 address is a number: millions of them fit into memory
@@ -117,7 +117,7 @@ class Sweep:
     def _slow_down(self, error: OSError) -> bool:
         self._refusals = 0 if self._flying else self._refusals + 1
         if error.errno not in _EXHAUSTED or self._refusals > _MOST_REFUSALS:
-            raise SynapticError(f"this machine opens no more sockets: {error.strerror}", hint="try: ulimit -n 1024") from error
+            raise SynapticError(f"this machine opens no more sockets: {os_reason(error)}", hint="try: ulimit -n 1024") from error
         self._at_once = max(LEAST, len(self._flying))
         self._stopped.wait(0 if self._flying else _TICK)  # others of this program hold them all for now
         return False

@@ -2,8 +2,9 @@
 From a prompt to an answer: the route, whoever answers, the stream.
 
 An answer that breaks keeps what was shown. Before the first token a failure costs one silent retry on a new route.
-After it, an answer of a coordinator goes on after the last token that was shown, on the workers that are left: the
-tokens are kept, so that nothing is shown twice and nothing is written anew. Other answers break off.
+After it, an answer of a coordinator goes on after the last token that was shown, on the workers that are left, and one
+of a vLLM at another: the tokens are kept, so that nothing is shown twice and nothing is written anew. Other answers
+break off.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import time
 from collections.abc import AsyncGenerator, Callable
 
 from synaptic.engines.answering import Answering
-from synaptic.engines.attempt import Attempt
+from synaptic.engines.attempt import Attempt, Failover, Overcome
 from synaptic.engines.engine import Chunk, LostError, Message, Request, Timings, Usage
 from synaptic.engines.openai import tail
 from synaptic.errors import EngineError, SynapticError
 from synaptic.events import GenerationFinished, GenerationProgressed, GenerationStarted, GenerationWentOn, Noticed
-from synaptic.models.model import DLLAMA
+from synaptic.models.model import BUILTIN, DLLAMA
 from synaptic.planning.plan import Route
 from synaptic.results import Json, Outcome, plural
 
@@ -31,26 +32,12 @@ TELL_EVERY = 0.25  # seconds between two progress events of one answer
 _numbers = itertools.count(1)
 
 
-@dataclasses.dataclass(frozen=True)
-class Failover:
-    """`after_tokens` had been shown; `seconds` until there was another way, before the model was loaded again."""
-
-    lost: tuple[str, ...]
-    cause: str
-    after_tokens: int
-    seconds: float
-    at: float = 0.0  # when it was named, by a steady clock
-
-    def as_json(self) -> Json:
-        return {"lost": list(self.lost), "cause": self.cause, "after_tokens": self.after_tokens, "seconds": self.seconds}
-
-    @property
-    def who(self) -> str:
-        return f"worker {', '.join(self.lost)}" if self.lost else "its coordinator"
-
-
 class Reply:
-    """One answer on its way: iterate `pieces` or `chunks`, then ask for the `outcome`. `like`: what else is asked for, and how."""
+    """
+    One answer on its way: iterate `pieces` or `chunks`, then ask for the `outcome`. `like`: what else is asked for, and
+    how. `learns()`, asked at its end: whether what it took tells how fast the next one will be. `asks`: whether somebody
+    is there who can be asked before it goes on elsewhere; else it does.
+    """
 
     def __init__(
         self,
@@ -59,6 +46,8 @@ class Reply:
         messages: tuple[Message, ...],
         remember: Callable[[str, bool], None] = lambda text, complete: None,
         like: Request | None = None,
+        learns: Callable[[], bool] = lambda: True,
+        asks: bool = True,
     ) -> None:
         self.route = route
         self.text = ""
@@ -67,10 +56,12 @@ class Reply:
         self._messages = messages
         self._remember = remember
         self._like = like or Request((), "")
+        self._learns = learns
+        self._asks = asks
         self._attempt: Attempt | None = None
         self._end: Chunk | None = None
         self._error: EngineError | None = None
-        self._tokens = 0
+        self._tokens = self._known_before = 0  # shown; and those of them that whoever writes now counts as its prompt
         self._is_shown = False
         self._written: list[Chunk] = []
         self.failovers: list[Failover] = []
@@ -107,7 +98,8 @@ class Reply:
                         self._is_shown = True
                         yield chunk
             _, timings = self.measured()
-            await asyncio.to_thread(self._answering.learn, self.route, self._tokens, timings)
+            if self._learns():
+                await asyncio.to_thread(self._answering.learn, self.route, self._tokens, timings)
         except EngineError as error:
             self._error = error
             if not self._is_shown:
@@ -149,7 +141,7 @@ class Reply:
         can = isinstance(error, LostError) and self.text and self._can_resume and len(self.failovers) < MOST_FAILOVERS
         if not isinstance(error, LostError) or not can or values.failover == OFF:
             return False
-        if values.failover == ASK and not await self._answering.confirm(f"{error}. go on without it?"):
+        if values.failover == ASK and self._asks and not await self._answering.confirm(f"{error}. go on without it?"):
             return False
         with self._answering.bus.work(f"{', '.join(error.lost) or 'the coordinator'} was lost: looking for another way"):
             try:
@@ -158,18 +150,25 @@ class Reply:
                 raise EngineError(f"{error}. {nowhere}", hint=nowhere.hint, details=error.details) from error
         self.route = route
         failover = Failover(error.lost, str(error), self._tokens, round(time.monotonic() - began, 3), began)
-        self.failovers.append(failover)
-        bus, name = self._answering.bus, route.model.name
-        bus.publish(
-            GenerationWentOn(generation=self.number, model=name, lost=error.lost, cause=str(error), tokens=self._tokens, where=route.where)
-        )
-        bus.publish(Noticed(text=f"{failover.who} was lost; the answer goes on, on {route.where}"))
+        self._went_on(failover)
+        self._known_before = 0 if route.via in (BUILTIN, DLLAMA) else self._tokens
+        self._answering.bus.publish(Noticed(text=f"{failover.who} was lost; the answer goes on, on {route.where}"))
         return True
 
+    def _went_on(self, failover: Failover) -> None:
+        self.failovers.append(failover)
+        lost, cause, name, where = failover.lost, failover.cause, self.route.model.name, self.route.where
+        self._answering.bus.publish(
+            GenerationWentOn(generation=self.number, model=name, lost=lost, cause=cause, tokens=failover.after_tokens, where=where)
+        )
+
     async def _generate(self, attempt: Attempt) -> AsyncGenerator[Chunk, None]:
-        told = 0.0
+        told, known = 0.0, 0
         async with contextlib.aclosing(attempt.chunks(self._request(), self._written)) as chunks:
             async for chunk in chunks:
+                for each in attempt.overcame[known:]:
+                    self._overcome(each)
+                known = len(attempt.overcame)
                 if chunk.finish_reason:
                     self._end = chunk
                 elif chunk.text or chunk.reasoning:
@@ -180,9 +179,17 @@ class Reply:
                     told = self._tell(told)
                 yield chunk
 
+    def _overcome(self, loss: Overcome) -> None:
+        """What was measured is then of two ways at once, and teaches nothing. Before the first token nobody needs to know."""
+        self.route = dataclasses.replace(self.route, plan=loss.plan, prediction=None)
+        if self._is_shown:
+            self._went_on(Failover(loss.lost, loss.cause, self._tokens, round(loss.seconds, 3), loss.at))
+
     @property
     def _can_resume(self) -> bool:
         """Every token is known, and what comes next depends on nothing else."""
+        if self.route.via == BUILTIN:  # as below, at any temperature: its dice are the same every time
+            return self._like.is_plain
         if self.route.via == DLLAMA:  # it begins with the same words again, which are left out
             return self._like.is_plain and self._request().temperature == 0
         return bool(self._written) and self._request().is_plain and all(chunk.ids for chunk in self._written)
@@ -241,7 +248,7 @@ class Reply:
         end = self._end or Chunk()
         if not self.failovers or not end.usage or not end.timings or not self._first:
             return end.usage, end.timings
-        before = self.failovers[-1].after_tokens
+        before = self._known_before
         prompt = end.usage.prompt_tokens
         usage = Usage(prompt - before if prompt else None, before + end.usage.completion_tokens, None)
         elapsed = round((time.monotonic() - self._began) * 1000, 1)

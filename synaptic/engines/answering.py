@@ -22,7 +22,9 @@ from synaptic.errors import SynapticError
 from synaptic.events import Bus, RouteChosen
 from synaptic.models.catalog import Catalog
 from synaptic.models.model import BUILTIN, DLLAMA, LLAMA_CPP, Model
+from synaptic.planning.expected import expected
 from synaptic.planning.machine import Machine
+from synaptic.planning.pinned import is_split_so
 from synaptic.planning.plan import Route, context_of
 from synaptic.planning.predictions import Measured, Predictions
 from synaptic.planning.ranking import rank
@@ -32,7 +34,7 @@ from synaptic.process.child import State
 from synaptic.process.coordinator import Coordinator
 from synaptic.process.coordinators import Coordinators
 from synaptic.results import plural
-from synaptic.settings import Values
+from synaptic.settings.values import Values
 
 _logger = logging.getLogger(__name__)
 DEMO = "demo"
@@ -56,6 +58,7 @@ class Answering:
         confirm: Callable[[str], Awaitable[bool]],
         dllama: DllamaRoutes | None = None,
         embedded: Callable[[], Path | None] = lambda: None,
+        most_slots: Callable[[], int] = lambda: 1,
     ) -> None:
         self.coordinators = coordinators
         self.values = values
@@ -69,10 +72,12 @@ class Answering:
         self._predictions = predictions
         self._dllama = dllama
         self._embedded = embedded
+        self._most_slots = most_slots
 
-    async def route(self, model: str | None = None, *, via: str | None = None, goes_on: bool = False) -> Route:
+    async def route(self, model: str | None = None, *, via: str | None = None, goes_on: bool = False, slots: int | None = None) -> Route:
         """
-        Where a prompt for `model` goes now. `via` names the engine for this prompt, whatever the settings say.
+        Where a prompt for `model` goes now. `via` names the engine for this prompt, whatever the settings say, and
+        `slots` how many answers its coordinator shall write at once.
 
         `goes_on`: a part of the answer is written; rather than not at all it is finished on this machine.
         """
@@ -82,7 +87,7 @@ class Answering:
         find = self._catalog.find if via == LLAMA_CPP else self._find  # who wants llama.cpp is told what it lacks
         found = await asyncio.to_thread(find, model or values.model or DEMO)
         situation = await self._situation(found, workers, via)
-        situation = dataclasses.replace(situation, goes_on=goes_on)
+        situation = dataclasses.replace(situation, goes_on=goes_on, slots=slots or values.parallel)
         if self._dllama and self._dllama.can(found) and (via in (DLLAMA, BUILTIN) or not (via or situation.nodes)):
             route = await self._dllama.route(found, via=via, goes_on=goes_on)
         else:
@@ -133,19 +138,25 @@ class Answering:
             shape=Shape.of(await asyncio.to_thread(self._catalog.header, model)) if LLAMA_CPP in model.engines else None,
             context=context_of(model, values.context),
             kv_type=values.kv_type,
+            most_slots=self._most_slots(),
             via=via,
+            split=next((split.shares for split in values.splits if split.model == model.name), ()),
         )
 
     def _loaded(self, model: Model, now: Situation) -> Route | None:
-        """A coordinator that has the model loaded as it is wanted now stays: another split would load it again."""
-        plan = next(
-            (each.plan for each in self.coordinators.all() if each.plan.model.name == model.name and each.state is State.READY), None
-        )
+        """A coordinator that has, or is loading, the model as it is wanted now stays: another split would load it again."""
+        self.coordinators.look()
+        up = (each.plan for each in self.coordinators.all() if each.state in (State.READY, State.STARTING))
+        plan = next((each for each in up if each.model.name == model.name), None)
         ready = {worker.endpoint for worker in now.workers if worker.is_ready}
         if plan is None or (plan.context, plan.kv_type) != (now.context, now.kv_type) or now.via not in (None, LLAMA_CPP):
+            return None
+        if (now.slots not in (None, plan.slots) or (now.split and not is_split_so(plan, now.split))) and not now.goes_on:
             return None
         if bool(plan.workers) is not now.distributed or not ready.issuperset(plan.workers):
             return None
         more = ready.difference(plan.workers)
         hint = f"; {plural(len(more), 'worker')} more: coordinator restart takes them" if more else ""
-        return Route(LLAMA_CPP, plan.model, f"loaded there already{hint}", plan, is_forced=now.via is not None)
+        expectation = expected(plan, now.shape, [*now.machines, now.here]) if now.shape else None
+        said = expectation.predicted() if expectation else None
+        return Route(LLAMA_CPP, plan.model, f"loaded there already{hint}", plan, is_forced=now.via is not None, prediction=said)

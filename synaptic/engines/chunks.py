@@ -104,7 +104,7 @@ class Answer:
 
     def _piece(self, choice: Json) -> Chunk | None:
         delta = object_of(choice.get("delta"))
-        text, reasoning = text_of(delta.get("content")), text_of(delta.get("reasoning_content"))
+        text, reasoning = text_of(delta.get("content")), text_of(delta.get("reasoning_content") or delta.get("reasoning"))  # newer vLLM
         now = self._clock()
         is_call = self._calls.take(delta.get("tool_calls"))
         if text or reasoning or is_call:

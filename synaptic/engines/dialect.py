@@ -20,7 +20,7 @@ LONGEST_CALL = 1024 * 1024  # characters
 _OPTIONS = {  # Ollama's name → the field; what is not here has no word in this API
     **{name: name for name in ("temperature", "seed", "top_p", "top_k", "min_p", "stop", "presence_penalty", "frequency_penalty")},
     "num_predict": "max_tokens",
-    "repeat_penalty": "repeat_penalty",
+    "repeat_penalty": "repeat_penalty",  # llama-server's word
 }
 _IMAGES = {"/9j/": "jpeg", "R0lG": "gif", "UklG": "webp"}  # base64 of their first bytes
 

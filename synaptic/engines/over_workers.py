@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import AsyncGenerator, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, MutableMapping, Sequence
 
 from synaptic.cluster.pool import Pool
+from synaptic.engines.attempt import Overcome
 from synaptic.engines.engine import Chunk, LostError, Request, StalledError
 from synaptic.engines.llama_server import LlamaServer
 from synaptic.engines.openai import LONGEST_STALL
@@ -42,6 +43,7 @@ class OverWorkers:
         self, plan: Plan, coordinators: Coordinators, pool: Pool, bus: Bus, *, stall_seconds: float | None, recent: Memory
     ) -> None:
         self.load_seconds: float | None = None
+        self.overcame: Sequence[Overcome] = ()
         self._plan = plan
         self._coordinators = coordinators
         self._pool = pool
@@ -56,17 +58,29 @@ class OverWorkers:
         self.load_seconds = time.monotonic() - began
         server = server_of(coordinator, self._stall_seconds)
         said = list(written)
-        coordinator.generating += 1
+        async with self._turn(coordinator):
+            coordinator.generating += 1
+            try:
+                stream = server.resume(request, written) if written else server.generate(request)
+                async with contextlib.aclosing(stream) as chunks:
+                    async for chunk in chunks:
+                        if chunk.ids:
+                            said.append(chunk)
+                        yield chunk
+            finally:
+                coordinator.generating -= 1
+                self._recent[coordinator] = Recent(request, tuple(said), time.monotonic())
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, coordinator: Coordinator) -> AsyncIterator[None]:
+        """One of its slots. All who ask in this program come in their order."""
+        is_full = coordinator.turns.locked()
+        with self._bus.work(f"waiting: {self._plan.model.name} answers someone else") if is_full else contextlib.nullcontext():
+            await coordinator.turns.acquire()
         try:
-            stream = server.resume(request, written) if written else server.generate(request)
-            async with contextlib.aclosing(stream) as chunks:
-                async for chunk in chunks:
-                    if chunk.ids:
-                        said.append(chunk)
-                    yield chunk
+            yield
         finally:
-            coordinator.generating -= 1
-            self._recent[coordinator] = Recent(request, tuple(said), time.monotonic())
+            coordinator.turns.release()
 
     async def is_worth_another(self) -> bool:
         """A coordinator that had served and died: it was a worker, or chance."""

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from synaptic.errors import SynapticError, UsageError
+from synaptic.errors import SynapticError, UsageError, os_reason
 from synaptic.results import Json
 from synaptic.terminal import one_line
 
@@ -78,7 +78,7 @@ class Prompts:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise SynapticError(f"{self.folder} cannot be read: {error.strerror}") from error
+            raise SynapticError(f"{self.folder} cannot be read: {os_reason(error)}") from error
         return sorted(path.stem for path in paths if path.suffix == SUFFIX and _NAME.fullmatch(path.stem))
 
     def find(self, name: str) -> Prompt:
@@ -89,7 +89,7 @@ class Prompts:
             close = difflib.get_close_matches(name, self.names(), n=1)
             raise UsageError(f"no prompt is called {name}", hint=f"did you mean: {close[0]}" if close else "see: prompts list") from None
         except OSError as error:
-            raise SynapticError(f"{path} cannot be read: {error.strerror}") from error
+            raise SynapticError(f"{path} cannot be read: {os_reason(error)}") from error
         except UnicodeDecodeError as error:
             raise SynapticError(f"{path} is not UTF-8 at byte {error.start}") from error
 
@@ -157,4 +157,4 @@ def _write(path: Path, raw: bytes, *, replace: bool) -> bool:
 
 
 def _unsaved(path: Path, error: OSError) -> SynapticError:
-    return SynapticError(f"{path} cannot be written: {error.strerror or error}")
+    return SynapticError(f"{path} cannot be written: {os_reason(error)}")

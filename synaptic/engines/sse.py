@@ -38,6 +38,8 @@ class Events:
             self._after_cr = False
         if not chunk:
             return []
+        if self._is_one_event(chunk):
+            return [chunk[6:-2].decode(errors="replace")]
         self._after_cr = chunk.endswith(b"\r")
         first, *rest = _LINE_END.split(chunk)
         self._keep(first, self._line)
@@ -50,6 +52,12 @@ class Events:
     def finish(self) -> list[str]:
         """The event that the end of the stream completes: some servers leave out the last line ends."""
         return [*self._end_line(), *self._end_event()]
+
+    def _is_one_event(self, chunk: bytes) -> bool:
+        """What nearly every token is: a whole event of one line, and nothing else."""
+        if self._size or self._line or self._at_start or len(chunk) > self._limit or not chunk.endswith(b"\n\n"):
+            return False
+        return chunk.startswith(b"data: ") and chunk.find(b"\n") == len(chunk) - 2 and b"\r" not in chunk
 
     def _keep(self, piece: bytes, where: list[bytes]) -> None:
         self._size += len(piece)

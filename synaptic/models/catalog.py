@@ -15,7 +15,7 @@ from pathlib import Path
 
 from synaptic.dllama.header import DllamaHeader
 from synaptic.errors import EngineError, UsageError
-from synaptic.models.describe import of_dllama, of_file, of_offers
+from synaptic.models.describe import of_file, of_offers
 from synaptic.models.dllama_file import is_dllama, read_dllama
 from synaptic.models.entries import DEMO as DEMO
 from synaptic.models.entries import FILE, Entry, called, entries, is_file, is_plainly_path, is_same, path_in, stat_of
@@ -134,7 +134,7 @@ class Catalog:
         found = stat_of(path)
         modified = found.st_mtime if found else 0.0
         if is_dllama(path):
-            return of_dllama(entry, path, read_dllama(path), modified=modified)
+            return of_file(entry, path, read_dllama(path), modified=modified)
         header = self._header(path)
         return None if _not_a_model(header) else of_file(entry, path, header, modified=modified)
 

@@ -11,7 +11,8 @@ from synaptic.models.model import DLLAMA, ENGINES, LLAMA_CPP, Model
 from synaptic.models.name import size_in
 
 
-def of_file(entry: Entry, path: Path, header: Header, *, modified: float) -> Model:
+def of_file(entry: Entry, path: Path, header: Header | DllamaHeader, *, modified: float) -> Model:
+    """`modified`: when the file was, in seconds since the epoch."""
     return Model(
         name=entry.name,
         source=entry.source,
@@ -23,26 +24,8 @@ def of_file(entry: Entry, path: Path, header: Header, *, modified: float) -> Mod
         context=header.context,
         quantization=header.quantization,
         bytes=header.file_bytes,
-        engines=_engines(entry, LLAMA_CPP),
+        engines=_engines(entry, LLAMA_CPP if isinstance(header, Header) else DLLAMA),
         temperature=0.0 if entry.source == SHIPPED else None,
-        modified=modified,
-        offers=entry.offers,
-    )
-
-
-def of_dllama(entry: Entry, path: Path, header: DllamaHeader, *, modified: float) -> Model:
-    return Model(
-        name=entry.name,
-        source=entry.source,
-        path=path,
-        architecture=header.architecture,
-        parameters=header.parameters,
-        active_parameters=header.active_parameters,
-        layers=header.layers,
-        context=header.context,
-        quantization=header.quantization,
-        bytes=header.file_bytes,
-        engines=_engines(entry, DLLAMA),
         modified=modified,
         offers=entry.offers,
     )

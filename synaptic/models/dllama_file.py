@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from synaptic.dllama.header import DllamaHeader, NotAModelError, read_header
-from synaptic.errors import EngineError
+from synaptic.errors import EngineError, os_reason
 from synaptic.models.gguf_source import refusal, shown
 
 
@@ -22,5 +22,5 @@ def read_dllama(path: Path) -> DllamaHeader:
     except FileNotFoundError as error:
         raise EngineError(f"there is no file {shown(path)}", hint="try: model list") from error
     except (OSError, ValueError) as error:
-        cause = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "its name is none a file can have"
+        cause = os_reason(error) if isinstance(error, OSError) else "its name is none a file can have"
         raise refusal(path, f"cannot be read: {cause}") from error

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import requests
 
-from synaptic.errors import EngineError, SynapticError
+from synaptic.errors import EngineError, SynapticError, os_reason
 from synaptic.models.address import Address, shown
 from synaptic.models.gguf import read_header
 from synaptic.models.meter import Meter
@@ -120,7 +120,7 @@ class _Download:
             except requests.RequestException as error:
                 raise self._failure(error) from error
             except OSError as error:
-                raise SynapticError(f"cannot write {self._part}: {error.strerror}", hint="make room, and repeat the command") from error
+                raise SynapticError(f"cannot write {self._part}: {os_reason(error)}", hint="make room, and repeat the command") from error
             if self._meter.stop.wait(self._patience.pause * 2 ** (failures - 1)):
                 raise Stopped
 
@@ -212,7 +212,7 @@ def _claimed(part: Path) -> Iterator[int]:
         part.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
-        raise SynapticError(f"cannot write {part}: {error.strerror}", hint="another place: model pull --to <folder>") from error
+        raise SynapticError(f"cannot write {part}: {os_reason(error)}", hint="another place: model pull --to <folder>") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield file

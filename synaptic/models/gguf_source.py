@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from synaptic.errors import EngineError
+from synaptic.errors import EngineError, os_reason
 from synaptic.terminal import one_line
 
 BITE = 64 * 1024
@@ -102,13 +102,13 @@ def opened(path: Path) -> Iterator[Source]:
     except FileNotFoundError as error:
         raise EngineError(f"there is no file {shown(path)}", hint="try: model list") from error
     except OSError as error:
-        raise refusal(path, f"cannot be opened: {(error.strerror or str(error)).lower()}") from error
+        raise refusal(path, f"cannot be opened: {os_reason(error)}") from error
     except ValueError as error:  # a NUL or a lone surrogate in the name
         raise refusal(path, "is no name a file can have") from error
     try:
         yield _checked(path, descriptor)
     except OSError as error:
-        raise refusal(path, f"cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise refusal(path, f"cannot be read: {os_reason(error)}") from error
     finally:
         os.close(descriptor)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from synaptic.errors import EngineError
+from synaptic.errors import EngineError, os_reason
 from synaptic.models.gguf import read_header
 from synaptic.models.ollama_name import OllamaName
 
@@ -35,5 +35,5 @@ def linked(parts: Sequence[Path], folder: Path) -> Path:
                 link.unlink(missing_ok=True)
                 link.symlink_to(part)
     except OSError as error:
-        raise EngineError(f"cannot write into {folder}: {(error.strerror or str(error)).lower()}") from error
+        raise EngineError(f"cannot write into {folder}: {os_reason(error)}") from error
     return links[0]

@@ -16,7 +16,7 @@ import pwd
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from synaptic.errors import EngineError
+from synaptic.errors import EngineError, os_reason
 from synaptic.models.ollama_manifest import BrokenManifestError, Layer, read_manifest
 from synaptic.models.ollama_name import OllamaName
 from synaptic.models.ollama_parts import in_order
@@ -102,7 +102,7 @@ def _layers(name: OllamaName, store: Path, manifest: Path) -> tuple[Layer, ...]:
     except PermissionError as error:
         raise unreadable(f"the manifest of {name.short} ({manifest}) may not be read by this user", store) from error
     except OSError as error:
-        cause = (error.strerror or str(error)).lower()
+        cause = os_reason(error)
         raise EngineError(f"the manifest of {name.short} ({manifest}) cannot be read: {cause}", hint=again) from error
 
 
@@ -122,11 +122,11 @@ def _file(name: OllamaName, store: Path, layer: Layer) -> Path:
     except PermissionError as error:
         raise unreadable(f"{what} may not be read by this user", store) from error
     except OSError as error:
-        raise EngineError(f"{what} cannot be opened: {(error.strerror or str(error)).lower()}", hint=again) from error
+        raise EngineError(f"{what} cannot be opened: {os_reason(error)}", hint=again) from error
     try:
         size, magic = os.fstat(descriptor).st_size, os.read(descriptor, 4)
     except OSError as error:  # a folder
-        raise EngineError(f"{what} cannot be read: {(error.strerror or str(error)).lower()}", hint=again) from error
+        raise EngineError(f"{what} cannot be read: {os_reason(error)}", hint=again) from error
     finally:
         os.close(descriptor)
     if size == 0:

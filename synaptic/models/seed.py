@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
-from synaptic.errors import EngineError, SynapticError
+from synaptic.errors import EngineError, SynapticError, os_reason
 from synaptic.models.gguf_source import refusal
 from synaptic.models.tensor_cache import PART, alone
 from synaptic.models.tensor_hash import Stretch, hashed
@@ -110,7 +110,7 @@ class _Seeding:
 
     def _unwritable(self, error: OSError) -> SynapticError:
         free = gib(shutil.disk_usage(self.folder).free)
-        return SynapticError(f"cannot write into {self.folder}: {error.strerror}, {free} free", hint="try: cache gc --limit SIZE")
+        return SynapticError(f"cannot write into {self.folder}: {os_reason(error)}, {free} free", hint="try: cache gc --limit SIZE")
 
 
 def room_for(missing: int, folder: Path) -> None:
@@ -128,5 +128,5 @@ def _version(path: Path) -> tuple[int, int]:
     try:
         found = path.stat()
     except OSError as error:
-        raise EngineError(f"{path} cannot be read: {error.strerror}") from error
+        raise EngineError(f"{path} cannot be read: {os_reason(error)}") from error
     return found.st_mtime_ns, found.st_size

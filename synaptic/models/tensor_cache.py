@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from synaptic.environment import Environment
-from synaptic.errors import EngineError, SynapticError
+from synaptic.errors import EngineError, SynapticError, os_reason
 from synaptic.models.gguf import read_tensors
 from synaptic.models.split import other_files, read_whole
 from synaptic.models.tensor_hash import Stretch, hashed, open_quietly
@@ -129,7 +129,7 @@ def made(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise SynapticError(f"cannot write into {folder}: {error.strerror}", hint="another place: export LLAMA_CACHE=<folder>") from error
+        raise SynapticError(f"cannot write into {folder}: {os_reason(error)}", hint="another place: export LLAMA_CACHE=<folder>") from error
     return folder
 
 
@@ -165,6 +165,6 @@ def _sample(stretch: Stretch) -> tuple[int, bytes]:
         places = ((at, min(SAMPLE, stretch.bytes - at)) for at in (0, stretch.bytes // 2))
         return stretch.bytes, b"".join(os.pread(descriptor, count, stretch.start + at) for at, count in places)
     except OSError as error:
-        raise EngineError(f"{stretch.path} cannot be read: {error.strerror}") from error
+        raise EngineError(f"{stretch.path} cannot be read: {os_reason(error)}") from error
     finally:
         os.close(descriptor)

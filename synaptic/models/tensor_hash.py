@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from synaptic.errors import EngineError
+from synaptic.errors import EngineError, os_reason
 from synaptic.models.fnv import LANES, OFFSET, advance, name
 from synaptic.models.gguf_source import refusal
 
@@ -103,4 +103,4 @@ def open_quietly(path: Path) -> int:
 
 
 def _unreadable(stretch: Stretch, error: OSError) -> EngineError:
-    return refusal(stretch.path, f"cannot be read: {(error.strerror or str(error)).lower()}")
+    return refusal(stretch.path, f"cannot be read: {os_reason(error)}")

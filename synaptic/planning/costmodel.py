@@ -31,6 +31,7 @@ LEAST_INTENSITY, MOST_INTENSITY = 4.0, 40.0
 FILLED = 2048  # tokens in the KV cache of a usual conversation
 PROMPT = 512  # tokens of the prompt whose first answer token is predicted
 LINK, FAST_LINK, DISK = 117e6, 1.17e9, 1.5e9  # bytes/s: 1 GbE, 10 GbE; a fast disk, or this machine to itself
+COORDINATOR = "the coordinator"  # its term; no other engine's prediction has one
 RPC, HOST = 0.2e-3, 0.5e-3  # seconds for each token: of one worker's messages, of sampling and text
 INPUTS = 10_000  # bytes of positions and masks that go to each worker with each token
 GRAPH = 350_000  # bytes of the graph for a new shape of batch
@@ -38,7 +39,12 @@ GRAPH = 350_000  # bytes of the graph for a new shape of batch
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """Ranges are (low, high). `terms`: what one step is made of, in seconds, in the order of the machines."""
+    """
+    Ranges are (low, high). `terms`: what one step is made of, in seconds, in the order of the machines.
+
+    `learned`: how many times as fast the same machines proved to be, in so many measurements (`learned_from`); it is in
+    the range of tokens/s, not in the terms (predictions.py).
+    """
 
     tokens_per_second: tuple[float, float]
     ttft_ms: tuple[float, float]
@@ -47,6 +53,8 @@ class Prediction:
     terms: tuple[tuple[str, float], ...]
     is_assumed: bool = False
     slots: int = 1
+    learned: float = 1.0
+    learned_from: int = 0
 
     @property
     def step(self) -> float:
@@ -55,8 +63,13 @@ class Prediction:
 
     @property
     def expected(self) -> float:
-        """Tokens/s of all slots together."""
+        """Tokens/s of all slots together, by the terms alone."""
         return self.slots / self.step if self.step else 0.0
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """Their names, in the order of the terms."""
+        return tuple(name.partition(" of ")[2] for name, _ in self.terms if " of " in name)
 
 
 def predict(
@@ -113,7 +126,7 @@ def _terms(
         terms.append((f"{what} of {machine.name}", max(by_memory, by_compute)))
     for share in shares:
         terms += _network(shape, at[share.endpoint], slots, is_last=share.first + share.layers == shape.layers)
-    return [*terms, ("the coordinator", HOST)]
+    return [*terms, (COORDINATOR, HOST)]
 
 
 def _network(shape: Shape, machine: Machine, slots: int, *, is_last: bool) -> list[tuple[str, float]]:

@@ -21,7 +21,7 @@ RESERVE, RESERVED_PART = 1 << 30, 20  # bytes of a device that stay free: 1 GiB,
 
 
 @dataclasses.dataclass(frozen=True)
-class Load:
+class Demand:
     """What is to be held. `context`: tokens of each slot."""
 
     shape: Shape
@@ -65,16 +65,16 @@ def by_speed(machines: Sequence[Machine], shape: Shape) -> list[Machine]:
     return [ranked[each] for each in order]
 
 
-def waterfill(load: Load, machines: Sequence[Machine]) -> list[int] | None:
+def waterfill(demand: Demand, machines: Sequence[Machine]) -> list[int] | None:
     """Layers of each of `machines`, which are in the order of `by_speed`. None: not all of them can hold one, or they cannot hold all."""
-    most = _capacities(load, machines)
-    counts, rest = [1] * len(machines), load.shape.layers - len(machines)
-    if rest < 0 or min(most) < 1 or sum(most) < load.shape.layers:
+    most = _capacities(demand, machines)
+    counts, rest = [1] * len(machines), demand.shape.layers - len(machines)
+    if rest < 0 or min(most) < 1 or sum(most) < demand.shape.layers:
         return None
-    output = load.shape.output_bytes / max(1.0, sum(load.shape.layer_bytes) / load.shape.layers + load.kv(1))
+    output = demand.shape.output_bytes / max(1.0, sum(demand.shape.layer_bytes) / demand.shape.layers + demand.kv(1))
     held = [output if number == len(machines) - 1 else 0.0 for number in range(len(machines))]  # beside its layers
     weights = [_alone(machine, machines) or 1 for machine in machines]
-    levels = _levels(machines, load.shape)
+    levels = _levels(machines, demand.shape)
     for _, level in groupby(sorted(range(len(machines)), key=lambda each: levels[each]), key=lambda each: levels[each]):
         members = list(level)
         while rest and (able := [each for each in members if counts[each] < most[each]]):
@@ -84,32 +84,34 @@ def waterfill(load: Load, machines: Sequence[Machine]) -> list[int] | None:
     return counts
 
 
-def first_fit(load: Load, machines: Sequence[Machine], *, least: int = 0) -> list[int]:
+def first_fit(demand: Demand, machines: Sequence[Machine], *, least: int = 0) -> list[int]:
     """Layers of each; the sum is less than there are where they do not all fit. `least`: left for each of the later ones."""
     left, counts, first = _memory(machines), [], 0
     for number, machine in enumerate(machines):
-        most = load.shape.layers - first - least * (len(machines) - number - 1)
-        count = _largest(load, machine, first, most, left[_place_of(machine)])
+        most = demand.shape.layers - first - least * (len(machines) - number - 1)
+        count = _largest(demand, machine, first, most, left[_place_of(machine)])
         if count:
-            left[_place_of(machine)] -= load.need(machine, first, count)
+            left[_place_of(machine)] -= demand.need(machine, first, count)
         counts.append(count)
         first += count
     return counts
 
 
-def fits_in(load: Load, machines: Sequence[Machine], counts: Sequence[int]) -> bool:
+def fits_in(demand: Demand, machines: Sequence[Machine], counts: Sequence[int]) -> bool:
+    """`counts`: layers of each; machines that share a memory are counted together."""
     left, first = _memory(machines), 0
     for machine, count in zip(machines, counts, strict=True):
-        left[_place_of(machine)] -= load.need(machine, first, count)
+        left[_place_of(machine)] -= demand.need(machine, first, count)
         first += count
     return all(free >= 0 for free in left.values())
 
 
-def shares_of(load: Load, machines: Sequence[Machine], counts: Sequence[int]) -> tuple[Share, ...]:
+def shares_of(demand: Demand, machines: Sequence[Machine], counts: Sequence[int]) -> tuple[Share, ...]:
+    """What `counts` layers take of each machine, whether it has that or not."""
     shares, first = [], 0
     for machine, count in zip(machines, counts, strict=True):
-        compute = load.compute * max(1, len(machine.devices)) if count else 0
-        shares.append(Share(machine.endpoint, count, load.shape.weights(first, first + count), load.kv(count), compute, first))
+        compute = demand.compute * max(1, len(machine.devices)) if count else 0
+        shares.append(Share(machine.endpoint, count, demand.shape.weights(first, first + count), demand.kv(count), compute, first))
         first += count
     return tuple(shares)
 
@@ -142,16 +144,16 @@ def _levels(ranked: Sequence[Machine], shape: Shape) -> list[int]:
     return [level[bandwidth(machine, shape)] for machine in ranked]
 
 
-def _capacities(load: Load, machines: Sequence[Machine]) -> list[int]:
+def _capacities(demand: Demand, machines: Sequence[Machine]) -> list[int]:
     """Layers that each can surely hold, whichever they are."""
-    largest = max(load.shape.layer_bytes, default=0) + load.kv(1)
+    largest = max(demand.shape.layer_bytes, default=0) + demand.kv(1)
     sizes = []
     for number, machine in enumerate(machines):
         free = _alone(machine, machines)
-        room = load.shape.layers * largest if free is None else free - load.compute * max(1, len(machine.devices)) - reserve(machine)
+        room = demand.shape.layers * largest if free is None else free - demand.compute * max(1, len(machine.devices)) - reserve(machine)
         if free is not None and number == len(machines) - 1:
-            room -= load.shape.output_bytes
-        sizes.append(min(load.shape.layers, max(0, room) // max(largest, 1)))
+            room -= demand.shape.output_bytes
+        sizes.append(min(demand.shape.layers, max(0, room) // max(largest, 1)))
     return sizes
 
 
@@ -169,12 +171,12 @@ def _place_of(machine: Machine) -> str:
     return machine.memory or machine.name
 
 
-def _largest(load: Load, machine: Machine, first: int, most: int, free: float) -> int:
+def _largest(demand: Demand, machine: Machine, first: int, most: int, free: float) -> int:
     """The need grows with each layer."""
     low, high = 0, max(0, most)
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if load.need(machine, first, middle) <= free else (low, middle - 1)
+        low, high = (middle, high) if demand.need(machine, first, middle) <= free else (low, middle - 1)
     return low
 
 

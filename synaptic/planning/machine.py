@@ -58,12 +58,10 @@ def machines_of(
     A worker that lends a CPU states all the memory of its machine as free. Where that machine is ours (`own`: the
     addresses of this one) `available` of its `total` counts instead; where two such workers share a host they share its memory.
     """
-    return [_machine(worker, workers, speeds.get(worker.endpoint), own=own, available=available, total=total) for worker in workers]
+    return [_machine(worker, speeds.get(worker.endpoint), own=own, available=available, total=total) for worker in workers]
 
 
-def _machine(
-    worker: Backend, all_workers: Sequence[Backend], speed: Speed | None, *, own: Container[str], available: int, total: int
-) -> Machine:
+def _machine(worker: Backend, speed: Speed | None, *, own: Container[str], available: int, total: int) -> Machine:
     endpoint = worker.endpoint
     is_here = endpoint.is_loopback or endpoint.host in own
     measured = speed.round_trip if speed and speed.measured_at else None

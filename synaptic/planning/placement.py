@@ -16,7 +16,7 @@ from synaptic.planning.changes import Alternative, alternatives
 from synaptic.planning.costmodel import Prediction, bandwidth, predict
 from synaptic.planning.filling import (
     SAME,
-    Load,
+    Demand,
     agreed,
     available,
     by_speed,
@@ -71,42 +71,42 @@ def place(
 
     `must_use_all`: as many as have layers and memory, whatever it costs.
     """
-    load = Load(shape, context, slots, kv_type)
+    demand = Demand(shape, context, slots, kv_type)
 
-    def again(load: Load, machines: Sequence[Machine]) -> Placement:
-        return _place(load, machines, must_use_all=must_use_all)
+    def again(demand: Demand, machines: Sequence[Machine]) -> Placement:
+        return _place(demand, machines, must_use_all=must_use_all)
 
-    found = again(load, machines)
-    return dataclasses.replace(found, alternatives=alternatives(load, machines, found, again))
+    found = again(demand, machines)
+    return dataclasses.replace(found, alternatives=alternatives(demand, machines, found, again))
 
 
-def _place(load: Load, machines: Sequence[Machine], *, must_use_all: bool) -> Placement:
+def _place(demand: Demand, machines: Sequence[Machine], *, must_use_all: bool) -> Placement:
     assert machines
-    if not load.shape.layers:
+    if not demand.shape.layers:
         raise EngineError("this model has no layers that could be placed", hint="try: model show NAME")
-    ranked = by_speed(agreed(machines), load.shape)
-    options = _options(load, [machine for machine in ranked if first_fit(load, [machine])[0]][: load.shape.layers])
-    at_all = first_fit(load, ranked)
-    if sum(at_all) == load.shape.layers:
+    ranked = by_speed(agreed(machines), demand.shape)
+    options = _options(demand, [machine for machine in ranked if first_fit(demand, [machine])[0]][: demand.shape.layers])
+    at_all = first_fit(demand, ranked)
+    if sum(at_all) == demand.shape.layers:
         holders = [(machine, count) for machine, count in zip(ranked, at_all, strict=True) if count]
-        options.append(_placement(load, [machine for machine, _ in holders], [count for _, count in holders]))
+        options.append(_placement(demand, [machine for machine, _ in holders], [count for _, count in holders]))
     if not options:
-        return _too_large(load, ranked)
+        return _too_large(demand, ranked)
     best = min(option.prediction.step for option in options)
     near = [option for option in options if must_use_all or option.prediction.step <= best * (1 + TIE)]
     chosen = max(near, key=lambda option: (len(option.shares), -option.prediction.step))
     used = {share.endpoint for share in chosen.shares}
     left = [machine for machine in ranked if machine.endpoint not in used]
-    return dataclasses.replace(chosen, dropped=tuple((each.endpoint, _why_dropped(load, each, chosen, ranked)) for each in left))
+    return dataclasses.replace(chosen, dropped=tuple((each.endpoint, _why_dropped(demand, each, chosen, ranked)) for each in left))
 
 
-def _options(load: Load, ranked: Sequence[Machine]) -> list[Placement]:
+def _options(demand: Demand, ranked: Sequence[Machine]) -> list[Placement]:
     """The fastest one, two, three …; and all without the one that is missed least, without two …"""
-    options = [found for count in range(1, len(ranked) + 1) if (found := _filled(load, ranked[:count]))]
+    options = [found for count in range(1, len(ranked) + 1) if (found := _filled(demand, ranked[:count]))]
     chosen = list(ranked[:MOST_TRIED])
     while len(chosen) > 1:
         fewer = [[each for each in chosen if each is not machine] for machine in chosen]
-        placed = [(found, machines) for machines in fewer if (found := _filled(load, machines))]
+        placed = [(found, machines) for machines in fewer if (found := _filled(demand, machines))]
         if not placed:
             break
         best, chosen = min(placed, key=lambda each: each[0].prediction.step)
@@ -114,24 +114,24 @@ def _options(load: Load, ranked: Sequence[Machine]) -> list[Placement]:
     return options
 
 
-def _filled(load: Load, machines: Sequence[Machine]) -> Placement | None:
+def _filled(demand: Demand, machines: Sequence[Machine]) -> Placement | None:
     """All of these machines hold something; None: it does not fit so. The output goes to the slowest, or to the fastest."""
     orders = [machines, [*machines[1:], machines[0]]] if len(machines) > 1 and machines[-1].endpoint else [machines]
-    placed = [found for order in orders if (found := _filled_in_order(load, order))]
+    placed = [found for order in orders if (found := _filled_in_order(demand, order))]
     return min(placed, key=lambda found: found.prediction.step, default=None)
 
 
-def _filled_in_order(load: Load, machines: Sequence[Machine]) -> Placement | None:
-    counts = waterfill(load, machines)
-    if counts is None or not fits_in(load, machines, counts):
-        counts = first_fit(load, machines, least=1)
-        if sum(counts) < load.shape.layers or not all(counts):
+def _filled_in_order(demand: Demand, machines: Sequence[Machine]) -> Placement | None:
+    counts = waterfill(demand, machines)
+    if counts is None or not fits_in(demand, machines, counts):
+        counts = first_fit(demand, machines, least=1)
+        if sum(counts) < demand.shape.layers or not all(counts):
             return None
-    return _placement(load, machines, counts)
+    return _placement(demand, machines, counts)
 
 
-def _placement(load: Load, machines: Sequence[Machine], counts: Sequence[int], *, missing: int = 0) -> Placement:
-    shares = shares_of(load, machines, counts)
+def _placement(demand: Demand, machines: Sequence[Machine], counts: Sequence[int], *, missing: int = 0) -> Placement:
+    shares = shares_of(demand, machines, counts)
     return Placement(
         shares=shares,
         tensor_split=() if missing else tensor_split(machines, counts),
@@ -141,36 +141,36 @@ def _placement(load: Load, machines: Sequence[Machine], counts: Sequence[int], *
         available_bytes=available(machines),
         missing_bytes=missing,
         dropped=(),
-        prediction=predict(load.shape, shares, machines, load.context, slots=load.slots, kv_type=load.kv_type),
-        why=_why(load, machines, counts),
+        prediction=predict(demand.shape, shares, machines, demand.context, slots=demand.slots, kv_type=demand.kv_type),
+        why=_why(demand, machines, counts),
     )
 
 
-def _too_large(load: Load, ranked: Sequence[Machine]) -> Placement:
-    counts = first_fit(load, ranked)
+def _too_large(demand: Demand, ranked: Sequence[Machine]) -> Placement:
+    counts = first_fit(demand, ranked)
     placed = sum(counts)
-    rest = load.shape.weights(placed, load.shape.layers) + load.kv(load.shape.layers - placed)
-    found = _placement(load, ranked, counts, missing=max(rest, 1))
+    rest = demand.shape.weights(placed, demand.shape.layers) + demand.kv(demand.shape.layers - placed)
+    found = _placement(demand, ranked, counts, missing=max(rest, 1))
     need = found.need_bytes + rest
     have = f"{plural(len(ranked), 'machine')} offer{'s' if len(ranked) == 1 else ''} {gib(found.available_bytes)}"
     return dataclasses.replace(found, need_bytes=need, why=f"{have}, {gib(found.missing_bytes)} too little")
 
 
-def _why(load: Load, machines: Sequence[Machine], counts: Sequence[int]) -> str:
-    layers = plural(load.shape.layers, "layer")
+def _why(demand: Demand, machines: Sequence[Machine], counts: Sequence[int]) -> str:
+    layers = plural(demand.shape.layers, "layer")
     if len(machines) == 1:
         return f"{layers} on {machines[0].name}"
-    speeds = [bandwidth(machine, load.shape) for machine in machines]
+    speeds = [bandwidth(machine, demand.shape) for machine in machines]
     how = "the fastest as full as it may be" if max(speeds) > min(speeds) * SAME else "by free memory"
     return f"{layers} over {len(machines)} machines, {how}"
 
 
-def _why_dropped(load: Load, machine: Machine, chosen: Placement, ranked: Sequence[Machine]) -> str:
+def _why_dropped(demand: Demand, machine: Machine, chosen: Placement, ranked: Sequence[Machine]) -> str:
     used = {share.endpoint for share in chosen.shares}
     together = [each for each in ranked if each.endpoint in used or each is machine]
-    if len(together) > load.shape.layers:
+    if len(together) > demand.shape.layers:
         return "there are more machines than layers"
-    slower = _filled(load, together)
+    slower = _filled(demand, together)
     if slower is None:
         return "it has too little free memory"
     return f"each token would take {slower.prediction.step / chosen.prediction.step - 1:.0%} longer"

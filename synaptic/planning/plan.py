@@ -43,7 +43,7 @@ class Route:
     plan: Plan | None = None
     nodes: tuple[str, ...] = ()
     is_forced: bool = False  # the user named the engine
-    prediction: Prediction | None = None
+    prediction: Prediction | None = None  # of one answer alone
 
     @property
     def backends(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ Where a prompt goes, and why. Pure: values in, a value out; touches no socket an
     only at nodes                                     the best node
     distributed off                                   a node that has it, else this machine
     distributed on   ≤ 13B, or a node is known to hold it   a node that has it
-                     ≤ 70B, no worker ready           a node that has it
+                     no worker is ready               a node that has it
                      else                             over the workers, or the one machine that is faster alone
 """
 
@@ -15,15 +15,20 @@ from collections.abc import Sequence
 
 from synaptic.cluster.backend import Backend
 from synaptic.cluster.node import NodeState
+from synaptic.endpoint import Endpoint
 from synaptic.errors import BackendError, EngineError
 from synaptic.models.model import DLLAMA, LLAMA_CPP, Model
+from synaptic.planning.costmodel import predict
+from synaptic.planning.filling import Demand
 from synaptic.planning.machine import Machine
-from synaptic.planning.placement import Placement, place
+from synaptic.planning.pinned import pinned
+from synaptic.planning.placement import Placement
 from synaptic.planning.plan import DEFAULT_KV, Plan, Route
 from synaptic.planning.shape import Shape
+from synaptic.planning.slots import place_slots, slots_here
 from synaptic.results import gib
 
-SMALL, MEDIUM = 13 * 10**9, 70 * 10**9  # parameters
+SMALL = 13 * 10**9  # parameters
 BITS = 4.8  # of one weight, where only the bytes of a model are known: Q4_K_M
 
 
@@ -43,9 +48,12 @@ class Situation:
     nodes: Sequence[tuple[NodeState, str]] = ()
     shape: Shape | None = None  # None: the model has no file that llama.cpp reads here
     context: int = 8192  # tokens of one slot
+    slots: int | None = None  # answers at the same time; None: as many as cost one alone nothing, up to `most_slots`
+    most_slots: int = 1
     kv_type: str = DEFAULT_KV
     via: str | None = None
     goes_on: bool = False  # a part of the answer is written: rather on this machine than not at all
+    split: Sequence[tuple[Endpoint, int]] = ()  # how the user wants it split: layers of each worker; empty: the placement decides
 
 
 def choose(model: Model, now: Situation) -> Route:
@@ -118,7 +126,21 @@ def _here(model: Model, now: Situation, why: str) -> Route:
             f"{model.name} needs {gib(model.bytes)} and this machine has {gib(free)} free: {missing} missing",
             hint="try: distributed on, to spread it over workers; or a smaller model",
         )
-    return Route(LLAMA_CPP, model, f"on this machine: {why}", Plan(model, (), now.context, kv_type=now.kv_type))
+    plan = Plan(model, (), now.context, _slots_here(model, now), kv_type=now.kv_type)
+    return Route(LLAMA_CPP, model, f"on this machine: {why}", plan)
+
+
+def _slots_here(model: Model, now: Situation) -> int:
+    return slots_here(
+        model,
+        now.shape,
+        now.here.free,
+        slots=now.slots,
+        most=now.most_slots,
+        context=now.context,
+        kv_type=now.kv_type,
+        rather_fewer=now.goes_on,
+    )
 
 
 def _spread(model: Model, now: Situation, shape: Shape) -> Route:
@@ -126,12 +148,33 @@ def _spread(model: Model, now: Situation, shape: Shape) -> Route:
         return _here(model, now, "no worker is left")
     if not now.machines:
         raise BackendError("distributed is on, but no worker is ready" + _reasons(now.workers), hint=_way_out(now.workers))
-    placed = place(shape, now.machines, context=now.context, must_use_all=model.source == "shipped", kv_type=now.kv_type)
+    placed, slots = _as_wanted(shape, now) or place_slots(
+        shape,
+        now.machines,
+        slots=now.slots,
+        most=now.most_slots,
+        context=now.context,
+        kv_type=now.kv_type,
+        must_use_all=model.source == "shipped",
+        rather_fewer=now.goes_on,
+    )
     if not placed.fits:
         raise _too_large(model, placed)
     workers = tuple(share.endpoint for share in placed.shares if share.endpoint and share.layers)
-    plan = Plan(model, workers, now.context, tensor_split=placed.tensor_split, kv_type=now.kv_type)
-    return Route(LLAMA_CPP, model, _why(now, placed), plan, prediction=placed.prediction)
+    plan = Plan(model, workers, now.context, slots, tensor_split=placed.tensor_split, kv_type=now.kv_type)
+    alone = predict(shape, placed.shares, now.machines, now.context, kv_type=now.kv_type)
+    return Route(LLAMA_CPP, model, _why(now, placed), plan, prediction=alone)
+
+
+def _as_wanted(shape: Shape, now: Situation) -> tuple[Placement, int] | None:
+    """As the user wants it split, with as many slots as fit so. None: nothing is wanted, or it cannot be now."""
+    if not now.split:
+        return None
+    for slots in (now.slots,) if now.slots else range(max(now.most_slots, 1), 0, -1):
+        demand = Demand(shape, now.context, slots, now.kv_type)
+        if placed := pinned(demand, now.machines, now.split, why="split as the setting splits says"):
+            return placed, slots
+    return None
 
 
 def _why(now: Situation, placed: Placement) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from synaptic.endpoint import Endpoint
-from synaptic.errors import SynapticError, UsageError
+from synaptic.errors import SynapticError, UsageError, os_reason
 
 MOST = 500  # workers; the longest unmeasured goes first
 LIMIT = 1 << 18  # bytes that are read at most
@@ -30,6 +30,7 @@ class Speed:
     link: float | None = None  # bytes/s towards it
     measured_at: float | None = None  # seconds since the epoch
     compute: float | None = None  # flop/s, reading a prompt
+    memory: int | None = None  # bytes that it grants us, where nothing else tells them
 
 
 class Speeds:
@@ -73,19 +74,20 @@ def write_whole(path: Path, text: str) -> None:
                 Path(name).unlink()
             raise
     except OSError as error:
-        raise SynapticError(f"cannot write {path}: {error.strerror}", hint="is the disk full, or the folder not yours?") from error
+        raise SynapticError(f"cannot write {path}: {os_reason(error)}", hint="is the disk full, or the folder not yours?") from error
 
 
 def _read(entry: tuple[object, object]) -> tuple[Endpoint, Speed] | None:
     name, values = entry
     if not isinstance(values, dict):
         return None
-    numbers = {key: _number(values.get(key)) for key in ("bandwidth", "round_trip", "link", "measured_at", "compute")}
+    numbers = {key: _number(values.get(key)) for key in ("bandwidth", "round_trip", "link", "measured_at", "compute", "memory")}
     bandwidth = numbers["bandwidth"]
     if not bandwidth:
         return None
     with contextlib.suppress(UsageError):
-        speed = Speed(bandwidth, numbers["round_trip"] or 0.0, numbers["link"] or None, numbers["measured_at"], numbers["compute"] or None)
+        link, compute, memory = (numbers[key] or None for key in ("link", "compute", "memory"))
+        speed = Speed(bandwidth, numbers["round_trip"] or 0.0, link, numbers["measured_at"], compute, memory and int(memory))
         return Endpoint.parse(str(name)), speed
     return None
 

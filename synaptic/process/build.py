@@ -12,10 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import datetime
 import fcntl
-import json
 import os
+import re
 import shutil
 import tarfile
 import threading
@@ -24,13 +23,13 @@ from pathlib import Path
 
 from synaptic.errors import EngineError
 from synaptic.events import Bus, Work
+from synaptic.process.build_record import STAMP, record_of, write_record
 from synaptic.process.recipe import Recipe
 from synaptic.process.source import fetch_source
 from synaptic.process.step import Steps, counting
 from synaptic.process.toolchain import Toolchain, find_toolchain, require_compiler
 from synaptic.results import gib
 
-STAMP = "stamp.json"
 WAIT_FOR_OTHERS = 4 * 3600.0  # seconds; the kernel frees the lock of one that died, so this is for one that hangs
 MEMORY_PER_JOB = 1.5 * 1024**3  # bytes; what compiling the largest of llama.cpp's files takes
 
@@ -139,9 +138,20 @@ class _Build:
         (partial / "bin").mkdir(parents=True)
         for name in self.recipe.programs:
             shutil.copy2(next(path for path in tree.rglob(name) if path.is_file()), partial / "bin" / name)
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        stamp = {"version": self.recipe.version, "sha256": self.recipe.sha256, "built_at": now}
-        (partial / STAMP).write_text(json.dumps(stamp, indent=2) + "\n")
+        compiler = _compiler(tree)
+        recipe = self.recipe
+        write_record(
+            partial,
+            record_of(
+                partial / "bin",
+                recipe.name,
+                flags=recipe.options,
+                version=f"{recipe.package} {recipe.version}",
+                commit=recipe.commit,
+                compiler=compiler,
+                source_sha256=recipe.sha256,
+            ),
+        )
         shutil.rmtree(folder, ignore_errors=True)  # only an incomplete one can be there
         partial.rename(folder)
 
@@ -166,6 +176,14 @@ def _extract(archive: Path, wanted: str, into: Path, stop: threading.Event) -> N
                 return
             if member.name.startswith(wanted + "/"):
                 tar.extract(member, into)
+
+
+def _compiler(tree: Path) -> str | None:
+    """As cmake found it."""
+    for path in tree.glob("CMakeFiles/*/CMakeCXXCompiler.cmake"):
+        said = dict(re.findall(r'^set\((CMAKE_CXX_COMPILER_ID|CMAKE_CXX_COMPILER_VERSION) "([^"]+)"\)', path.read_text(), re.MULTILINE))
+        return " ".join(said.values()) or None
+    return None
 
 
 def _jobs() -> int:

@@ -59,7 +59,10 @@ class Patience:
 
 
 class Child:
-    """`is_ready(child)` is asked until true; `sign_of_life()` is any value that changes while a start moves on."""
+    """
+    `is_ready(child)` is asked until true; `sign_of_life()` is any value that changes while a start moves on. Lines that
+    are chatter stay in the log, and nobody hears of them.
+    """
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class Child:
         *,
         is_ready: Callable[[Child], Awaitable[bool]],
         on_line: Callable[[str], None] = lambda line: None,
+        is_chatter: Callable[[bytes], bool] = lambda raw: False,
         on_change: Callable[[State], None] = lambda state: None,
         sign_of_life: Callable[[Child], Hashable] = lambda child: None,
         explain: Callable[[Child], str | None] = lambda child: None,
@@ -84,6 +88,7 @@ class Child:
         self._bus = bus
         self._is_ready = is_ready
         self._on_line = on_line
+        self._is_chatter = is_chatter
         self._on_change = on_change
         self._sign_of_life = sign_of_life
         self._explain = explain
@@ -246,9 +251,8 @@ class Child:
             self._hear(raw)
 
     def _hear(self, raw: bytes, *, is_news: bool = True) -> None:
-        line = raw.decode(errors="replace").rstrip()
         self.lines += 1
-        if not line:
+        if self._is_chatter(raw) or not (line := raw.decode(errors="replace").rstrip()):
             return
         self.last_words.append(line)
         self._on_line(line)

@@ -40,6 +40,9 @@ from synaptic.process.workers import listens
 
 _LISTENING = re.compile(r"listening on (http://127\.0\.0\.1:\d+)")
 ALL_LAYERS = "999"  # more than any model has; the original passed 0 and distributed nothing
+NO_COPIES = {"LLAMA_ARG_CACHE_IDLE_SLOTS": "0"}  # of every idle slot, at each request; a variable, which older builds pass over
+SLOT_BY_SLOT = b" get_availabl: id"  # which of its slots an answer gets: a line for each of them
+TOLD_AFTER = 0.005  # seconds until other programs see that it answers: the lock would hold up the first token
 PROOF_WITHIN = 5.0  # seconds in which one that was found must answer
 
 
@@ -56,6 +59,7 @@ class Coordinator:
         self.is_proven = False  # we have seen that it answers
         self.is_told = False  # the user knows whose it is
         self.placement = PlacementReader()
+        self.turns = asyncio.Semaphore(entry.plan.slots)  # answers of this program: what its server queues would seem to stall
         self._bus = bus
         self._pool = pool
         self._ledger = ledger
@@ -63,11 +67,13 @@ class Coordinator:
         self._held_as = ""
         self._generating = 0
         self._busy: Flock | None = None
+        self._tells: asyncio.TimerHandle
         self.child = Child(
             spec,
             bus,
             is_ready=self._is_ready,
             on_line=self._hear,
+            is_chatter=lambda raw: SLOT_BY_SLOT in raw,
             on_change=self._changed,
             sign_of_life=self._progress,
             explain=lambda child: self._explain(child.last_words),
@@ -92,14 +98,19 @@ class Coordinator:
 
     @generating.setter
     def generating(self, count: int) -> None:
-        if count and self._busy is None:
-            self._busy = self._ledger.busy(self.plan.model.name)
-        elif not count and self._busy:
-            self._busy.give_back()
-            self._busy = None
+        if count and not self._generating:
+            self._tells = asyncio.get_running_loop().call_later(TOLD_AFTER, self._tell_others)
+        elif not count and self._generating:
+            self._tells.cancel()
+            if self._busy:
+                self._busy.give_back()
+                self._busy = None
             for each in self.traffic():
                 self._bus.publish(RelayCounted(model=self.plan.model.name, **dataclasses.asdict(each)))
         self._generating = count
+
+    def _tell_others(self) -> None:
+        self._busy = self._ledger.busy(self.plan.model.name)
 
     @property
     def is_busy(self) -> bool:
@@ -243,14 +254,14 @@ def new_entry(plan: Plan, logs: Path, owner: Process) -> Entry:
 
 def spec_of(entry: Entry, argv: tuple[str, ...], variables: Mapping[str, str]) -> Spec:
     ours = inherited_by_python(variables) if RELAY in argv else inherited(variables)
-    told = ours | {KEY: entry.key, "GGML_NO_BACKTRACE": "1"}
+    told = ours | {KEY: entry.key, "GGML_NO_BACKTRACE": "1"} | NO_COPIES
     return Spec(f"coordinator {entry.plan.model.name}", argv, told, entry.log)
 
 
 def command_line(program: Path, plan: Plan, threads: int | None = None) -> tuple[str, ...]:
     """How llama-server is started for `plan`. Its key is not here: argv is public."""
     words = [str(program), "-m", str(file_of(plan.model).absolute()), "--alias", plan.model.name]
-    words += ["--host", "127.0.0.1", "--port", "0", "--no-ui", "--no-slots", "--offline"]
+    words += ["--host", "127.0.0.1", "--port", "0", "--no-ui", "--no-slots", "--metrics", "--offline"]
     words += ["-c", str(plan.context * plan.slots), "-np", str(plan.slots)]
     words += ["-lv", "4", "--log-colors", "off"]  # verbosity 4 proves the split
     if threads:

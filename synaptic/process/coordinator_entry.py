@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import time
@@ -45,7 +46,7 @@ class Process:
 
     @property
     def is_alive(self) -> bool:
-        return identity(self.pid) == self.started
+        return (_our_identity if self.pid == os.getpid() else identity)(self.pid) == self.started
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +89,12 @@ class Entry:
 
 def same(plan: Plan, other: Plan) -> bool:
     """Whether they are one split of one file. Which servers offer the model too changes nothing."""
-    return _bare(plan) == _bare(other)
+    return plan is other or _bare(plan) == _bare(other)
+
+
+def alike(plan: Plan, other: Plan) -> bool:
+    """Whether they differ at most in how many layers each worker holds, and in slots."""
+    return same(dataclasses.replace(plan, slots=other.slots, tensor_split=other.tensor_split), other)
 
 
 def executable(pid: int) -> str:
@@ -140,6 +146,12 @@ def decoded(path: Path) -> Entry | None:
         return None
 
 
+@functools.cache
+def _our_identity(pid: int) -> str | None:
+    """Asked at each answer, and always the same. The pid is another one in a process that was forked from us."""
+    return identity(pid)
+
+
 def _process(raw: dict[str, object]) -> Process:
     return Process(int(str(raw["pid"])), str(raw["started"]), str(raw["executable"]))
 
@@ -159,8 +171,11 @@ def _bare(plan: Plan) -> Plan:
 
 
 def _has_key(pid: int, key: str) -> bool:
+    """Also of one that was started just now and shows no variables yet: its program is still being loaded."""
     with contextlib.suppress(psutil.Error):
-        return _variables(psutil.Process(pid)).get(KEY) == key
+        process = psutil.Process(pid)
+        variables = _variables(process)
+        return variables.get(KEY) == key if variables else time.time() - process.create_time() < NEW
     return False
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import psutil
 
-from synaptic.errors import EngineError, SynapticError
+from synaptic.errors import EngineError, SynapticError, os_reason
 from synaptic.process.coordinator_entry import Entry, Process, decoded, encoded, of_key
 from synaptic.process.flocks import Flock, held
 
@@ -201,14 +201,16 @@ class CoordinatorLedger:
             yield
         except OSError as error:
             raise SynapticError(
-                f"cannot write {self._folder}: {error.strerror}", hint="is the disk full, or the folder not yours?"
+                f"cannot write {self._folder}: {os_reason(error)}", hint="is the disk full, or the folder not yours?"
             ) from error
 
     def _lock(self, model: str, kind: str = "lock") -> Flock | None:
         if self._folder is None:
             return None
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return Flock(self._path(model, kind))
+        path = self._path(model, kind)
+        if not path.exists():  # asked at every answer
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return Flock(path)
 
     def _path(self, model: str, kind: str) -> Path:
         assert self._folder

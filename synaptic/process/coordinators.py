@@ -18,7 +18,7 @@ from synaptic.events import Bus, Noticed
 from synaptic.planning.plan import Plan
 from synaptic.process.child import Patience, State
 from synaptic.process.coordinator import Coordinator, command_line, new_entry, spec_of
-from synaptic.process.coordinator_entry import Entry, Process, same
+from synaptic.process.coordinator_entry import Entry, Process, alike, same
 from synaptic.process.coordinator_ledger import CoordinatorLedger, in_use
 from synaptic.process.failed_starts import FailedStarts
 from synaptic.process.install import Engines
@@ -98,12 +98,15 @@ class Coordinators:
         name = plan.model.name
         coordinator = self._by_model.get(name)
         if coordinator and coordinator.is_proven and self._serves(coordinator, plan) and not _is_left(coordinator):
-            return self._used(coordinator)
+            self._tell_whose(coordinator)
+            return coordinator
         patience, _ = self._tuning()
         async with self._ledger.turn(name, patience.start, lambda: self._bus.work(f"waiting for {name}: another shell starts or stops it")):
             self.look()
             coordinator = self._by_model.get(name)
             if coordinator and await self._is_usable(coordinator, plan):
+                return self._used(coordinator)
+            if coordinator and self._is_busy_alike(coordinator, plan):
                 return self._used(coordinator)
             return await self._start(plan)
 
@@ -158,6 +161,10 @@ class Coordinators:
     def _serves(self, coordinator: Coordinator, plan: Plan) -> bool:
         return coordinator.state is State.READY and same(coordinator.plan, plan)
 
+    def _is_busy_alike(self, coordinator: Coordinator, plan: Plan) -> bool:
+        """Whether it answers, and differs in its split or slots only: several answers that go on see other free memory each."""
+        return coordinator.is_proven and coordinator.state is State.READY and coordinator.is_busy and alike(coordinator.plan, plan)
+
     async def _is_usable(self, coordinator: Coordinator, plan: Plan) -> bool:
         """Whether it may answer for `plan`. One that does not answer any more is ended."""
         if not coordinator.child.pid or not same(coordinator.plan, plan) or self._ledger.was_stopped(coordinator.entry):
@@ -176,13 +183,17 @@ class Coordinators:
     def _used(self, coordinator: Coordinator) -> Coordinator:
         if _is_left(coordinator) and self._stays():
             coordinator.belong_to(Process.of_us())
-        elif coordinator.entry.is_elsewhere and not coordinator.is_told:
+        else:
+            self._tell_whose(coordinator)
+        return coordinator
+
+    def _tell_whose(self, coordinator: Coordinator) -> None:
+        if not coordinator.is_told and coordinator.entry.is_elsewhere:
             coordinator.is_told = True
             owner = coordinator.entry.owner.pid
             self._bus.publish(
                 Noticed(text=f"{coordinator.plan.model.name} is run by process {owner}; it is shared, and stays when you leave")
             )
-        return coordinator
 
     async def _start(self, plan: Plan) -> Coordinator:
         name = plan.model.name

@@ -21,19 +21,21 @@ from synaptic.process import relay_log
 _BUFFER = re.compile(r"(?P<device>[\w-]+(?:\[(?P<endpoint>[^\]]+)\])?)\s+(?P<kind>model|KV|compute) buffer size =\s*(?P<mib>[\d.]+) MiB")
 _KV_TOTAL = re.compile(r"size =\s*(?P<mib>[\d.]+) MiB \(\s*\d+ cells,\s*(?P<layers>\d+) layers")
 _OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers")
+_WORDS = ("size =", "stands for", "offloaded")
 MIB = 1024 * 1024
 HERE = "here"  # devices of the coordinator's own machine
 
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """What one worker (or this machine, `here`) holds, in bytes."""
+    """What one worker (or this machine, `here`) holds, in bytes. `from_file`: weights that it read from a file there; none were sent."""
 
     endpoint: str
     model_bytes: int = 0
     kv_bytes: int = 0
     compute_bytes: int = 0
     layers: int = 0
+    from_file: bool = False
 
 
 class PlacementReader:
@@ -47,6 +49,8 @@ class PlacementReader:
         self._layers: dict[str, int] = {}
 
     def feed(self, line: str) -> None:
+        if not any(word in line for word in _WORDS):  # as nearly all: answers are logged too
+            return
         if name := relay_log.names(line):
             self.behind[name[0]] = name[1]
         elif match := _BUFFER.search(line):

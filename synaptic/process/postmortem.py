@@ -66,7 +66,8 @@ class PostMortems:
             _logger.warning("no report of %s: %s", event.child, error)
             return
         _tidy(self._folder)
-        self._bus.publish(Noticed(text=f"{event.child} ended: {event.cause}   see: logs {path.stem}"))
+        said = event.cause if event.cause.startswith("ended") else f"ended: {event.cause}"
+        self._bus.publish(Noticed(text=f"{event.child} {said}   see: logs {path.stem}"))
 
 
 def report(event: ChildChanged, last_words: Sequence[str], workers: Iterable[Record]) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from synaptic.cluster.backend import State
 from synaptic.cluster.pool import Pool
 from synaptic.endpoint import Endpoint
-from synaptic.errors import BackendError, EngineError
+from synaptic.errors import BackendError, EngineError, os_reason
 from synaptic.planning.costmodel import RPC
 from synaptic.planning.speeds import Speed
 from synaptic.process.probe_model import FLOP, READ, probe_model
@@ -62,7 +62,7 @@ class Probe:
             return await asyncio.to_thread(probe_model, self._cache)
         except OSError as error:
             raise EngineError(
-                f"cannot write a model to measure with: {error.strerror}", hint=f"is {self._cache} yours, and not full?"
+                f"cannot write a model to measure with: {os_reason(error)}", hint=f"is {self._cache} yours, and not full?"
             ) from error
 
     async def _bench(self, endpoint: Endpoint, model: Path, round_trip: float) -> Speed:
@@ -89,7 +89,7 @@ class Probe:
                 self._program, *words, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=variables, start_new_session=True
             )
         except OSError as error:
-            raise EngineError(f"cannot start {self._program}: {error.strerror}", hint="try: engine list") from error
+            raise EngineError(f"cannot start {self._program}: {os_reason(error)}", hint="try: engine list") from error
         try:
             output, words_said = await process.communicate()
         finally:
@@ -110,7 +110,7 @@ async def _round_trip(endpoint: Endpoint) -> float:
         try:
             reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
         except OSError as error:
-            raise BackendError(f"{endpoint} does not answer: {error.strerror}", hint="try: rpc check") from error
+            raise BackendError(f"{endpoint} does not answer: {os_reason(error)}", hint="try: rpc check") from error
         shortest = min(shortest, time.monotonic() - started)
         writer.write_eof()
         with contextlib.suppress(OSError):

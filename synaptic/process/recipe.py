@@ -20,6 +20,7 @@ class Recipe:
     programs: tuple[str, ...]
     options: tuple[str, ...]
     room: int  # bytes of disk that building needs at most
+    commit: str | None = None  # of the engine's own repository, where the distribution says it
 
 
 # The source distribution of llama-cpp-python carries a full copy of llama.cpp. It is fetched for that copy alone;

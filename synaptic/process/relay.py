@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from synaptic.endpoint import Endpoint
+from synaptic.errors import os_reason
 from synaptic.process.relay_log import say
 
 NOTICE = 5.0  # seconds
@@ -83,7 +84,7 @@ def _become(ours: list[str], listeners: list[socket.socket], program: list[str])
     try:
         os.execve(program[0], program, {name: value for name, value in os.environ.items() if name not in _OURS})
     except OSError as error:
-        say(f"cannot start {program[0]}: {error.strerror}")
+        say(f"cannot start {program[0]}: {os_reason(error)}")
         sys.exit(127)
 
 

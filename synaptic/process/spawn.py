@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from synaptic.errors import EngineError, SynapticError
+from synaptic.errors import EngineError, SynapticError, os_reason
 from synaptic.process.child_log import fresh
 
 
@@ -54,7 +54,7 @@ def spawn(spec: Spec) -> Spawned:
     try:
         log = fresh(spec.log)
     except OSError as error:
-        raise SynapticError(f"cannot write {spec.log}: {error.strerror}", hint="is the disk full, or the folder not yours?") from error
+        raise SynapticError(f"cannot write {spec.log}: {os_reason(error)}", hint="is the disk full, or the folder not yours?") from error
     with log:
         try:
             process = subprocess.Popen(
@@ -68,7 +68,7 @@ def spawn(spec: Spec) -> Spawned:
                 restore_signals=False,  # SIGPIPE stays ignored: an rpc-server dies of it when a client leaves
             )
         except OSError as error:
-            raise EngineError(f"cannot start {spec.argv[0]}: {error.strerror}", hint="try: engine list") from error
+            raise EngineError(f"cannot start {spec.argv[0]}: {os_reason(error)}", hint="try: engine list") from error
     if sys.platform == "linux":
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))  # a core file would be as large as the model

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from synaptic.errors import os_reason
 from synaptic.process.variables import inherited
 from synaptic.terminal import one_line
 
@@ -77,7 +78,7 @@ async def _run(words: list[str], variables: Mapping[str, str], within: float) ->
             stderr=asyncio.subprocess.STDOUT,
         )
     except OSError as error:
-        return f"error: {error.strerror}"
+        return f"error: {os_reason(error)}"
     assert process.stdout
     output = bytearray()
     try:

@@ -25,6 +25,8 @@ class Start:
     """
     `cache`: a folder called rpc, in which an rpc-server keeps the large tensors that it is sent.
 
+    `model`: a .m file from which a worker of our own takes the weights of its layers.
+
     `certificate`: what the relay of RPC_TLS shows; `clients`: the certificates of those that may use it, None: everyone.
     """
 
@@ -34,12 +36,14 @@ class Start:
     cache: Path | None = None
     certificate: Path | None = None
     clients: Path | None = None
+    model: Path | None = None
 
     def words(self, endpoint: Endpoint) -> tuple[str, ...]:
         if self.engine == BUILTIN:
             threads = ("--threads", str(self.threads)) if self.threads else ()
             command = (str(self.program), "-m", "synaptic.dllama.worker")
-            return (*command, "--host", endpoint.host, "--port", str(endpoint.port), *threads)
+            model = ("--model", str(self.model)) if self.model else ()
+            return (*command, "--host", endpoint.host, "--port", str(endpoint.port), *threads, *model)
         options = [*(["-t", str(self.threads)] if self.threads else []), *(["-c"] if self.cache else [])]
         before = self._relay(endpoint) if self.certificate else ()
         host = HERE if self.certificate else endpoint.host
@@ -59,7 +63,13 @@ class Start:
 
 
 def start_of(
-    engine: str, engines: Engines, threads: int | None, cache: Path | None, certificate: Path | None = None, clients: Path | None = None
+    engine: str,
+    engines: Engines,
+    threads: int | None,
+    cache: Path | None,
+    certificate: Path | None = None,
+    clients: Path | None = None,
+    model: Path | None = None,
 ) -> Start:
     """EngineError when what it needs is not here; UsageError for files that do not fit."""
     if engine == RPC_TLS:
@@ -74,4 +84,4 @@ def start_of(
         return Start(engine, engines.require("ggml-rpc-server").path, threads, cache)
     if not importlib.util.find_spec("numpy"):
         raise EngineError("the built-in worker computes with numpy, which is not here", hint="try: engine install builtin")
-    return Start(engine, Path(sys.executable), threads)
+    return Start(engine, Path(sys.executable), threads, model=model and model.absolute())

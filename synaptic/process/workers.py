@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 from synaptic.endpoint import Endpoint
-from synaptic.errors import BackendError, EngineError, SynapticError, UsageError
+from synaptic.errors import BackendError, EngineError, SynapticError, UsageError, os_reason
 from synaptic.events import Bus, Noticed
 from synaptic.models.tensor_cache import drop_unfinished
 from synaptic.process.child import Child, Patience, State
@@ -83,14 +83,16 @@ class Workers:
         stay: bool = False,
         certificate: Path | None = None,
         clients: Path | None = None,
+        model: Path | None = None,
     ) -> list[LocalWorker]:
         """Start `count` workers on the next free ports from `port`; all of them or none. `stay`: longer than this session.
 
-        `cache` is a folder called rpc, in which rpc-servers keep the large tensors that they are sent.
+        `cache` is a folder called rpc, in which rpc-servers keep the large tensors that they are sent; `model` a .m file
+        from which workers of our own for distributed-llama take their weights.
         """
         if not 1 <= count <= 64:
             raise UsageError(f"{count} workers", hint="--count is 1 to 64")
-        how = start_of(engine, self._engines, threads, cache, certificate, clients)
+        how = start_of(engine, self._engines, threads, cache, certificate, clients, model)
         started: list[LocalWorker] = []
         next_port = port or FIRST_PORTS[engine]
         with self._bus.work(f"starting {count} workers" if count > 1 else "starting a worker"):
@@ -194,7 +196,9 @@ def free_port(host: str, first: int) -> int:
                 probe.bind((host, port))
             except OSError as error:
                 if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                    raise EngineError(f"cannot listen on {host}: {error.strerror}", hint="--host is an address of this machine") from error
+                    raise EngineError(
+                        f"cannot listen on {host}: {os_reason(error)}", hint="--host is an address of this machine"
+                    ) from error
                 continue
             return port
     raise EngineError(f"no free port from {first} to {first + 199} on {host}", hint="try: worker start --port N")

@@ -15,7 +15,7 @@ from synaptic.engines.engine import Message
 from synaptic.errors import BackendError
 from synaptic.models.model import OLLAMA, OPENAI, Model, Offer
 from synaptic.planning.plan import Route
-from synaptic.settings import Values
+from synaptic.settings.values import Values
 
 pytestmark = pytest.mark.anyio
 A, B, C = (f"http://127.0.0.{number}:11434" for number in (1, 2, 3))

@@ -67,6 +67,13 @@ def test_using_at_the_end_picks_the_model(run, llama_server) -> None:
     assert done.out == ANSWER + "\n"
 
 
+def test_using_a_model_that_is_not_here_says_so_and_asks_all_the_same(run, llama_server) -> None:
+    done = run(stdin=f"{QUESTION} using llama3.1:405b\n")
+    assert done.code == 0
+    assert "no model named llama3.1:405b here" in done.err
+    assert "model pull llama3.1:405b" in done.err
+
+
 def test_metrics_follow_the_answer(run, llama_server) -> None:
     text, _, numbers = run("-i", QUESTION, "-m", "demo", "--metrics").out.partition("\n")
     assert text == ANSWER

@@ -128,6 +128,12 @@ def test_completions_are_scripts_a_shell_accepts(run) -> None:
     assert "rpc" in script
 
 
+def test_doctor_names_a_way_out_that_works_for_a_server_of_the_environment(run) -> None:
+    done = run("doctor", OLLAMA_HOST="127.0.0.1:1")
+    assert "start it there, or change OLLAMA_HOST" in done.out
+    assert "nodes remove" not in done.out
+
+
 def test_doctor_names_what_is_missing_and_fails(run) -> None:
     done = run("doctor", "--json", LLAMA_SERVER="", GGML_RPC_SERVER="", PATH="/usr/bin:/bin")
     checks = {check["what"]: check for check in done.json["checks"]}  # type: ignore[attr-defined, index]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +15,8 @@ import pytest
 
 from synaptic.endpoint import Endpoint
 
-FAKE = Path(__file__).parents[1] / "fakes" / "rpcfake.py"
+FAKES = Path(__file__).parents[1] / "fakes"
+FAKE = FAKES / "rpcfake.py"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +56,28 @@ def rpcfake() -> Iterator[StartFake]:
     for process in started:
         with process:
             process.kill()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., tuple[Endpoint, subprocess.Popen[str]]]]:
+    """A program of tests/fakes, where it listens, and its process."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(program: str, *options: str) -> tuple[Endpoint, subprocess.Popen[str]]:
+        process = subprocess.Popen([sys.executable, str(FAKES / program), *options], stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout
+        return Endpoint("127.0.0.1", int(process.stdout.readline().split()[1])), process
+
+    yield start
+    for process in started:
+        with process:
+            process.kill()
+
+
+@pytest.fixture
+def dllamafake(serve) -> Callable[..., tuple[Endpoint, subprocess.Popen[str]]]:
+    return functools.partial(serve, "dllamafake.py")
 
 
 @pytest.fixture

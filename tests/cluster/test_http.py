@@ -3,36 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from synaptic.cluster.backend import Backend, Kind, State
 from synaptic.cluster.handshake import Foreign
 from synaptic.cluster.http import identify
-from synaptic.endpoint import Endpoint
 
 pytestmark = pytest.mark.anyio
-FAKES = Path(__file__).parents[1] / "fakes"
-
-
-@pytest.fixture
-def serve() -> Iterator:
-    started: list[subprocess.Popen[str]] = []
-
-    def start(program: str, *options: str) -> tuple[Endpoint, subprocess.Popen[str]]:
-        process = subprocess.Popen([sys.executable, str(FAKES / program), *options], stdout=subprocess.PIPE, text=True)
-        started.append(process)
-        assert process.stdout
-        return Endpoint("127.0.0.1", int(process.stdout.readline().split()[1])), process
-
-    yield start
-    for process in started:
-        with process:
-            process.kill()
 
 
 @pytest.mark.parametrize(
@@ -40,7 +18,7 @@ def serve() -> Iterator:
     [
         ("ollama", Kind.OLLAMA, "0.13.5", "Ollama 0.13.5 · 4 models (llama3.2:latest, llama3.3:latest, llama3.4:latest, …)"),
         ("llama-server", Kind.OPENAI, None, "llama-server · 1 model (demo-q4_0.gguf)"),
-        ("vllm", Kind.OPENAI, None, "vLLM · 1 model (Qwen/Qwen3-8B)"),
+        ("vllm", Kind.OPENAI, "0.32.0", "vLLM 0.32.0 · 1 model (Qwen/Qwen3-8B)"),
         ("liar", Kind.OLLAMA, "^[]52;c;ZXZpbA==^G", "Ollama ^[]52;c;ZXZpbA==^G · 1 model (^[[2J\\u202e)"),
     ],
 )

@@ -21,7 +21,7 @@ from synaptic.cluster.node import Node
 from synaptic.cluster.nodes import Nodes
 from synaptic.errors import EngineError, RefusedError
 from synaptic.events import Bus, Event, NodeActivity
-from synaptic.settings_nodes import NodeEntry
+from synaptic.settings.nodes import NodeEntry
 
 pytestmark = pytest.mark.anyio
 FAKES = Path(__file__).parents[1] / "fakes"
@@ -192,7 +192,7 @@ async def test_https_takes_only_a_certificate_that_this_machine_trusts(certifica
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        body = b'{"data": [{"id": "m", "owned_by": "vllm"}]}'
+        body = b'{"version": "0.32.0", "data": [{"id": "m", "owned_by": "vllm"}]}'
         writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         writer.close()
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from synaptic.discovery.announcements import RPC, Announcements
+from synaptic.cluster.backend import Kind
+from synaptic.discovery.announcements import DLLAMA, RPC, Announcements
 from synaptic.discovery.announcer import Announcer
 from synaptic.discovery.complaints import Complaints
 from synaptic.discovery.description import Description
@@ -121,3 +122,12 @@ async def test_it_closes_while_it_works(bus):
     announcements.show({A: IDLE}, HERE)
     await announcements.close()
     assert await heard() == {}
+
+
+async def test_a_worker_for_distributed_llama_is_told_under_its_own_name(announcements):
+    one = Description(kind=Kind.DLLAMA, engine="synaptic", model="demo-q40.m", state="idle")
+    announcements.show({A: IDLE, B: one}, HERE)
+    await announcements.settled()
+    services = (await browse(HERE, [RPC, DLLAMA], within=3.0)).services
+    assert {(each.kind, each.port) for each in services} == {(Kind.RPC, A.port), (Kind.DLLAMA, B.port)}
+    assert next(dict(each.text) for each in services if each.kind is Kind.DLLAMA) == {"txtvers": "1"} | one.text()

@@ -11,7 +11,7 @@ import pytest
 from synaptic.cluster.backend import Kind
 from synaptic.discovery.consul import Consul, ask_consul
 from synaptic.discovery.consul_answers import Access, Service, parse
-from synaptic.discovery.hints import Hint, Hints
+from synaptic.discovery.hint import Hint, Hints
 from synaptic.endpoint import Endpoint
 from synaptic.errors import BackendError
 

@@ -11,7 +11,7 @@ import pytest
 from synaptic.cluster.backend import Kind
 from synaptic.discovery.consul import ask_consul
 from synaptic.discovery.consul_answers import Access, next_index, parse, pause
-from synaptic.discovery.hints import Hints
+from synaptic.discovery.hint import Hints
 from synaptic.endpoint import Endpoint
 from synaptic.errors import BackendError, UsageError
 

@@ -18,7 +18,7 @@ import pytest
 from synaptic.cluster.backend import Kind
 from synaptic.discovery.consul import Consul, ask_consul
 from synaptic.discovery.consul_answers import Access, Service
-from synaptic.discovery.hints import Hint
+from synaptic.discovery.hint import Hint
 from synaptic.endpoint import Endpoint
 
 pytestmark = [

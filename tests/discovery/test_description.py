@@ -10,7 +10,7 @@ import pytest
 
 from synaptic import __version__
 from synaptic.cluster.backend import Backend, Device, Kind, State
-from synaptic.discovery.description import Description, describe
+from synaptic.discovery.description import Description, describe, describe_dllama
 from synaptic.endpoint import Endpoint
 
 HERE = {"arch": platform.machine(), "role": "worker", "ver": __version__}
@@ -53,6 +53,20 @@ def test_threads_and_processor_are_those_of_its_process(words, threads):
         said = describe(None, process.pid)
         process.kill()
     assert (said.threads, said.backend) == (threads, "CPU")
+
+
+def test_one_for_distributed_llama_tells_its_engine_and_the_model_that_it_holds():
+    words = ["--threads", "2", "--model", "/models/qwen3-8b.m"]
+    with subprocess.Popen(
+        [sys.executable, "-c", "print(flush=True); input()", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        said = describe_dllama(Backend(Endpoint("10.0.0.1", 9999), Kind.DLLAMA, State.IN_USE), process.pid)
+        process.kill()
+    assert said.kind is Kind.DLLAMA
+    known = {"engine": "synaptic", "ver": __version__, "model": "qwen3-8b.m", "thr": "2", "st": "busy", "role": "worker"}
+    assert said.text().items() >= known.items()
 
 
 def test_of_a_process_that_has_gone_nothing_is_known():

@@ -114,7 +114,7 @@ def test_other_networks_are_asked_about_first(discover):
         (("rpc", "discover", "--subnet", "127.0.0.0/8", "--yes"), "127.0.0.0/8 holds 16777216 addresses"),
         (("rpc", "discover", "--subnet", "nonsense"), "not a network: nonsense"),
         (("rpc", "discover", "--subnet", "127.0.7.1", "--port", "0"), "not a port: 0"),
-        (("nodes", "discover", "127.0.7.1", "--port", "70000"), "not a port: 70000"),
+        (("nodes", "discover", "127.0.7.1", "--port", "70000"), "--port is 0 to 65535, not 70000"),
     ],
 )
 def test_what_cannot_be_is_refused(discover, words, told):

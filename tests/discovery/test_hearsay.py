@@ -13,7 +13,7 @@ import pytest
 from synaptic.cluster.backend import Backend, Kind, State
 from synaptic.commands.looking import Looking
 from synaptic.discovery.hearsay import Hearsay
-from synaptic.discovery.hints import Hint, is_far
+from synaptic.discovery.hint import Hint, is_far
 from synaptic.discovery.sources import SOURCES, merge
 from synaptic.discovery.targets import THIS_MACHINE, Area, Interface, Targets
 from synaptic.endpoint import Endpoint

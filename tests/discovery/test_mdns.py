@@ -17,7 +17,7 @@ from zeroconf.asyncio import AsyncZeroconf
 
 from synaptic.cluster.backend import Kind
 from synaptic.discovery.announcer import Announcer
-from synaptic.discovery.hints import Hint
+from synaptic.discovery.hint import Hint
 from synaptic.discovery.mdns import MOST_SERVICES, TYPES, ask_zeroconf, browse, spoken_on
 from synaptic.discovery.targets import Interface, Subnets, named_networks, own_networks
 from synaptic.endpoint import Endpoint

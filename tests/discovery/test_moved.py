@@ -11,7 +11,7 @@ from synaptic.cluster.pool import Pool, Version
 from synaptic.discovery.moved import Move, Whereabouts, moves
 from synaptic.endpoint import Endpoint
 from synaptic.events import Bus, Noticed
-from synaptic.settings_origins import Origin
+from synaptic.settings.origins import Origin
 
 pytestmark = pytest.mark.anyio
 MAC, OTHER = "02:00:00:00:00:0a", "02:00:00:00:00:0b"

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from namespaces import ENTER, in_namespaces
 
 FAKES = Path(__file__).parents[1] / "fakes"
-ENTER = ("unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child")
 MOVED = "10.77.0.2:50052 is probably 10.77.0.3:50052 now (same network card)"
 
 
-def can_enter() -> bool:
-    if not shutil.which("unshare") or not shutil.which("ip"):
-        return False
-    tried = subprocess.run(
-        [*ENTER, "sh", "-c", "ip link set lo up && ip link add here type veth peer name there"], capture_output=True, check=False
-    )
-    return tried.returncode == 0
-
-
-pytestmark = pytest.mark.skipif(not can_enter(), reason="no network namespace can be made here (needs unshare, ip and user namespaces)")
+pytestmark = in_namespaces
 
 
 @pytest.fixture

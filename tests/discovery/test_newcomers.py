@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from synaptic.cluster.backend import Kind
 from synaptic.discovery.complaints import Complaints
 from synaptic.discovery.consul_answers import Access
 from synaptic.discovery.newcomers import Newcomers
@@ -33,6 +34,11 @@ def test_one_that_turns_up_is_proposed_with_the_command_that_adds_it(bus):
         f"consul knows a new worker {A}   try: rpc add {A}",
         f"zeroconf knows 2 new workers: {B}, {C}   try: rpc add {B} {C}",
     ]
+
+
+def test_one_for_distributed_llama_is_proposed_with_its_own_command(bus):
+    Newcomers(bus, is_known=lambda endpoint: False).heard("zeroconf", [A], is_news=True, kind=Kind.DLLAMA)
+    assert said(bus) == [f"zeroconf knows a new worker {A}   try: dllama add {A}"]
 
 
 def test_it_is_proposed_once_and_not_when_it_was_there_before_or_is_known(bus):

@@ -36,7 +36,10 @@ class World:
         self.running: Mapping[Endpoint, int] | None = {}
         self.pool = Pool(self.bus, shake=self._shake)
         variables = {"CONSUL_HTTP_ADDR": f"127.0.0.1:{agent}"} if agent else {}
-        self.presence = Presence(self.bus, self.pool, lambda: self.running, variables, interfaces=lambda: interfaces, seldom=0.0)
+        self.dllama = Pool(self.bus, kind=Kind.DLLAMA, shake=self._shake)
+        self.presence = Presence(
+            self.bus, self.pool, lambda: self.running, variables, dllama=self.dllama, interfaces=lambda: interfaces, seldom=0.0
+        )
 
     def run(self, *workers: Endpoint) -> None:
         self.running = dict.fromkeys(workers, 0)
@@ -61,8 +64,8 @@ async def world(agent: int | None, *interfaces: Interface) -> AsyncIterator[Worl
         await made.presence.close()
 
 
-def listed(port: int) -> dict[str, dict[str, str]]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/health/service/llama-rpc?passing=1") as answer:
+def listed(port: int, service: str = "llama-rpc") -> dict[str, dict[str, str]]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/health/service/{service}?passing=1") as answer:
         services = [entry["Service"] for entry in json.load(answer)]
     return {f"{each['Address']}:{each['Port']}": each["Meta"] for each in services}
 
@@ -86,6 +89,19 @@ async def test_what_becomes_known_of_a_worker_is_told(launch):
         here.pool.release("a coordinator")
         await until_listed(fake.port, str(A), state="idle")
     assert listed(fake.port) == {}
+
+
+async def test_a_worker_for_distributed_llama_is_told_as_one(launch):
+    fake = launch("consulfake.py")
+    async with world(fake.port, LOOPBACK, LAN) as here:
+        here.dllama.add([A], "local")
+        here.running = {A: 0}
+        here.presence.look()
+        while str(A) not in (now := await asyncio.to_thread(listed, fake.port, "dllama-worker")):
+            await asyncio.sleep(0.01)
+        assert now[str(A)].items() >= {"engine": "synaptic", "role": "worker"}.items()
+        assert listed(fake.port) == {}, "nobody may take it for an rpc-server"
+    assert listed(fake.port, "dllama-worker") == {}
 
 
 async def test_what_others_cannot_reach_they_are_not_told_of(launch):

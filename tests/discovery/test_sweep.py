@@ -147,4 +147,4 @@ except SynapticError as error:
     print(error, "/", error.hint)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=False)
-    assert "this machine opens no more sockets: Too many open files / try: ulimit -n 1024" in done.stdout
+    assert "this machine opens no more sockets: too many open files / try: ulimit -n 1024" in done.stdout

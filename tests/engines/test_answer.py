@@ -29,7 +29,7 @@ from synaptic.process.child import Patience
 from synaptic.process.coordinators import Coordinators
 from synaptic.process.install import Engines
 from synaptic.results import Outcome
-from synaptic.settings import Values
+from synaptic.settings.values import Values
 
 pytestmark = [pytest.mark.anyio, pytest.mark.live]
 FAKELLAMA = Path(__file__).parents[1] / "fakes" / "fakellama.py"

@@ -14,7 +14,7 @@ from synaptic.engines.engine import Message, Request
 from synaptic.errors import BackendError, EngineError
 from synaptic.events import Bus
 from synaptic.models.catalog import Catalog
-from synaptic.settings_values import Values
+from synaptic.settings.values import Values
 
 pytestmark = [pytest.mark.anyio, pytest.mark.live]
 CATALOG = Catalog(lambda: (), None)

@@ -11,7 +11,7 @@ from conftest import Worker
 
 from synaptic.engines.answer import Reply
 from synaptic.events import Noticed
-from synaptic.settings import Values
+from synaptic.settings.values import Values
 
 pytestmark = [pytest.mark.anyio, pytest.mark.live]
 

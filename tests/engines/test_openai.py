@@ -150,7 +150,7 @@ async def test_an_answer_that_is_complete_needs_no_polite_goodbye(fakellama) -> 
         (404, "has no model fake, or no chat API: as you wish"),
         (401, "does not accept our key"),
         (302, "sends us elsewhere .HTTP 302.; redirects are not followed"),
-        (429, r"refused the request \(HTTP 429\)"),
+        (429, "takes no more requests now: as you wish"),
     ],
 )
 async def test_a_refusal_is_told_in_words(fakellama, status: int, message: str) -> None:

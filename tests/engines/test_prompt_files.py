@@ -100,7 +100,7 @@ def test_files_by_hand_are_prompts_and_what_is_none_is_passed_over(prompts: Prom
     (prompts.folder / "large.md").write_bytes(b"x" * (LONGEST + 1))
     os.mkfifo(prompts.folder / "pipe.md")
     assert [each.name for each in prompts.all()] == ["mine"]
-    for name, why in (("bad", "not UTF-8"), ("large", "larger than 1 MiB"), ("pipe", "no regular file"), ("folder", "Is a directory")):
+    for name, why in (("bad", "not UTF-8"), ("large", "larger than 1 MiB"), ("pipe", "no regular file"), ("folder", "is a directory")):
         with pytest.raises(SynapticError, match=why):
             prompts.find(name)
 

@@ -16,7 +16,8 @@ from conftest import DEMO, end
 from synaptic.cluster.backend import Kind
 from synaptic.cluster.node import Node
 from synaptic.cluster.nodes import Nodes
-from synaptic.engines.engine import Message, Request
+from synaptic.engines.engine import Chunk, Message, Request
+from synaptic.engines.llama_server import LlamaServer
 from synaptic.engines.openai import OpenAI
 from synaptic.errors import EngineError
 from synaptic.events import Bus
@@ -138,3 +139,11 @@ async def test_as_a_node_it_says_what_it_is_and_what_it_has_loaded(url: str) -> 
         (Message("user", "What is a worker?"),), "demo", temperature=0.0, format={"enum": ["seven"]}, options={"num_predict": 20}
     )
     assert "".join([chunk.text async for chunk in client.generate(question)]) == '"seven"'
+
+
+async def test_a_conversation_of_which_not_all_tokens_are_known_is_tested_too(url: str) -> None:
+    """One piece of text was two tokens, and the server named one of them; what they make is written otherwise."""
+    server = LlamaServer(url, model="demo", key=KEY, stall_seconds=5.0)
+    written = (Chunk("A", ids=(1, 2), tokens=2), Chunk("\ufffd", ids=(3,), tokens=2))
+    chunks = [chunk async for chunk in server.test(Request((Message("user", "What is a worker?"),), "demo"), written)]
+    assert chunks[-1].usage.completion_tokens == 1

@@ -13,7 +13,6 @@ Paths: /NAME.gguf is the file; /hop/N/NAME leads there over N redirections; /to/
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import re
 import sys
@@ -21,8 +20,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
+from quiet import Quiet
 
-class Handler(BaseHTTPRequestHandler):
+
+class Handler(Quiet, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     options: argparse.Namespace
     asked = 0
@@ -81,13 +82,6 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Location", location)
         self.send_header("Content-Length", "0")
         self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):
-            super().handle()
 
 
 def main() -> None:

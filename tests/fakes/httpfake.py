@@ -7,11 +7,12 @@ HTTP servers that a discovery meets. First line on stdout: `port N`; then each r
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import socket
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from quiet import Quiet
 
 LLAMA = {"object": "list", "data": [{"id": "demo-q4_0.gguf", "object": "model", "created": 1, "owned_by": "llamacpp"}]}
 VLLM = {"object": "list", "data": [{"id": "Qwen/Qwen3-8B", "object": "model", "created": 1, "owned_by": "vllm", "max_model_len": 4096}]}
@@ -26,7 +27,7 @@ PAGES: dict[str, dict[str, object]] = {
 SERVERS = {"llama-server": "llama.cpp", "loading": "llama.cpp", "vllm": "uvicorn", "plain": "nginx\x1b[31m", "liar": "x"}
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Quiet, BaseHTTPRequestHandler):
     role = ""
     to = ""
 
@@ -65,13 +66,6 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Server", server)
         self.end_headers()
         self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):
-            super().handle()
 
 
 def main() -> None:

@@ -23,7 +23,6 @@ An Ollama that misbehaves on request. First line on stdout: `port N`; then a lin
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gzip
 import itertools
 import json
@@ -36,6 +35,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
+from quiet import Quiet
+
 TEXT = "A worker is a small server process on a machine that lends its memory and compute."
 DATA = Path(__file__).parents[1] / "data" / "ollama"
 AT = "2026-11-21T14:18:02.07676591Z"
@@ -45,7 +46,7 @@ class OverError(Exception):
     """The request met its fault."""
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Quiet, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     options: ClassVar[argparse.Namespace]
     served: ClassVar[itertools.count] = itertools.count()
@@ -109,13 +110,6 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):
-            super().handle()
 
 
 class Prompt:

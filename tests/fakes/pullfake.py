@@ -9,10 +9,11 @@ An Ollama server as far as `/api/pull` goes. First line on stdout: `port N`; the
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from quiet import Quiet
 
 LAYER = {"status": "pulling 8eeb52dfb3bb", "digest": "sha256:8eeb52dfb3bb", "total": 2_000_000}
 STEPS = [{"status": "pulling manifest"}, LAYER, LAYER | {"completed": 500_000}, LAYER | {"completed": 2_000_000}]
@@ -21,7 +22,7 @@ END = [{"status": "verifying sha256 digest"}, {"status": "writing manifest"}, {"
 UNKNOWN = [{"status": "pulling manifest"}, {"error": "pull model manifest: file does not exist"}]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Quiet, BaseHTTPRequestHandler):
     role = ""
 
     def do_GET(self) -> None:
@@ -58,13 +59,6 @@ class Handler(BaseHTTPRequestHandler):
                 time.sleep(0.02)
         except ConnectionError:
             print("left", flush=True)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):
-            super().handle()
 
 
 def main() -> None:

@@ -127,7 +127,7 @@ def test_one_command_at_a_time(weights: list[Stretch], folder: Path) -> None:
 
 def test_a_folder_that_cannot_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SynapticError, match="cannot write into .*: Not a directory"):
+    with pytest.raises(SynapticError, match="cannot write into .*: not a directory"):
         made(tmp_path / "file" / "rpc")
     with pytest.raises(SynapticError, match=r"1 EiB|1048576 TiB are missing"):
         room_for(2**60, tmp_path / "not" / "yet")

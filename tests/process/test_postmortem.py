@@ -36,6 +36,20 @@ async def test_a_coordinator_that_died_is_reported_with_its_lost_worker(tmp_path
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [("ended unexpectedly (SIGKILL)", "coordinator demo ended unexpectedly (SIGKILL)   "), ("lost", "coordinator demo ended: lost   ")],
+)
+async def test_it_says_once_that_it_ended(tmp_path, cause, said):
+    bus = Bus()
+    reports = PostMortems(bus, Pool(bus), tmp_path)
+    bus.publish(ChildChanged(child="coordinator demo", before="ready", after="failed", cause=cause))
+    await reports.close()
+    (notice,) = [event.text for event in bus.history if isinstance(event, Noticed)]
+    assert notice.startswith(said)
+
+
+@pytest.mark.anyio
 async def test_an_end_that_was_asked_for_leaves_none_and_old_ones_go(tmp_path):
     bus = Bus()
     for number in range(KEPT + 5):

@@ -41,7 +41,7 @@ async def test_a_program_that_says_nothing_or_never_ends_decides_nothing(tmp_pat
     program.write_text(f"#!{sys.executable}\nprint('hello', flush=True)\nwhile True:\n    pass\n")
     program.chmod(0o755)
     assert await try_to_load(program, b"", {}, within=0.5) == Verdict(Stage.NOWHERE, "it said nothing about the model")
-    assert (await try_to_load(tmp_path / "gone", b"", {})).words == "error: No such file or directory"
+    assert (await try_to_load(tmp_path / "gone", b"", {})).words == "error: no such file or directory"
 
 
 @pytest.mark.parametrize(
