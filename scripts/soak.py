@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import random
 import statistics
@@ -132,6 +133,7 @@ def said(values: list[float]) -> str:
 
 
 async def main() -> int:
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it tells of each write to a server that was just killed
     parser = argparse.ArgumentParser()
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--minutes", type=float, default=30.0)
