@@ -8,11 +8,11 @@ import os
 import platform
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from synaptic.commands.registry import registry
-from synaptic.endpoint import RPC_PORT
+from synaptic.endpoint import RPC_PORT, Endpoint
 from synaptic.errors import EngineError
 from synaptic.results import Cell, Rows, Style, gib, plural
 
@@ -43,7 +43,8 @@ async def doctor(session: Session) -> Rows[Check]:
     See also: status, model doctor, logs
     """
     checks = [*_python(), *_terminal(session), *_settings(session), *await _engines(session), *_disk(session)]
-    checks += [*_ports(session), *await _nodes(session), *await _workers(session)]
+    now = session.settings.now
+    checks += [*_ports(session), *await _nodes(session), *await _workers(session), *exposed((*now.rpc_backends, *now.dllama_backends))]
     return as_rows(checks)
 
 
@@ -187,3 +188,12 @@ async def _workers(session: Session) -> list[Check]:
             remedy = f"start it there, or{forget.get(worker.source, f': rpc remove {worker.endpoint}')}"
             checks.append(Check("✗", str(worker.endpoint), worker.detail or worker.state.value, remedy))
     return checks
+
+
+def exposed(workers: Iterable[Endpoint]) -> Iterator[Check]:
+    """Those out in the world: their protocols ask for no key, so anybody may use, read or end them."""
+    from synaptic.discovery.hint import is_public
+
+    for worker in filter(is_public, workers):
+        remedy = "let it listen on a private address, or behind: worker start --relay-tls"
+        yield Check("✗", str(worker), "a public address, and a worker's protocol has no key", remedy)

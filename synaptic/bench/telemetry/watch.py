@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 import time
@@ -13,7 +14,7 @@ from synaptic.results import Json
 EVERY = 1.0  # seconds
 
 
-class Watch:
+class Watch(abc.ABC):
     """It looks while its context is open. `node` is what it is called in the report. Subclasses look until they are cancelled."""
 
     def __init__(self, node: str, every: float = EVERY) -> None:
@@ -42,8 +43,8 @@ class Watch:
         said: dict[str, Json] = {"every": self.every, "seconds": round(seconds, 3), "overhead": round(self._cost / seconds, 6)}
         return {self.node: {**said, "series": list(self._series), **({"trouble": self.trouble} if self.trouble else {})}}
 
-    async def _look(self) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    async def _look(self) -> None: ...
 
 
 def merged(watched: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
