@@ -12,6 +12,7 @@ from typing import Any
 from synaptic.bench.explained import Explained, explained
 from synaptic.bench.result import Result
 from synaptic.errors import UsageError
+from synaptic.planning.term import COMPUTE
 
 LEAST = 0.2  # of a token's time must be memory's; else the rest's error is all that would be seen
 
@@ -31,10 +32,10 @@ def calibrated(result: Result) -> Calibrated:
     if not known:
         raise UsageError(f"{result.id} has nothing that was predicted and measured", hint="bench run over workers, then: explain ID")
     found = min(known, key=lambda each: each.said.slots)
-    rest = sum(seconds for name, seconds in found.said.terms if " of " not in name)
+    rest = sum(term.seconds for term in found.said.terms if not term.is_work)
     assert found.step
     seconds = found.step - rest
-    if any(name.startswith("compute of") for name, _ in found.said.terms) or seconds < LEAST * found.step:
+    if any(term.what == COMPUTE for term in found.said.terms) or seconds < LEAST * found.step:
         raise UsageError(
             f"{result.id} tells nothing of memory: {found.said.bottleneck}", hint="measure a larger model, one answer at a time"
         )

@@ -18,7 +18,7 @@ from typing import Any
 from synaptic.bench.compare import compare
 from synaptic.bench.result import METRICS, RATES, Result
 from synaptic.errors import SynapticError, UsageError
-from synaptic.planning.speeds import write_whole
+from synaptic.files import write_whole
 from synaptic.results import to_json
 from synaptic.shipped import shipped
 

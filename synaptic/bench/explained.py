@@ -66,8 +66,7 @@ def explained(result: Result) -> list[Explained]:
 
 def busy_of(said: Prediction, measured: Mapping[str, float]) -> tuple[Busy, ...]:
     """One after another: of n machines each works about 1/n of the time, and that is no fault. `measured`: by machine."""
-    works = [(name.partition(" of ")[2], seconds) for name, seconds in said.terms if " of " in name]
-    return tuple(Busy(machine, seconds / said.step if said.step else 0.0, measured.get(machine)) for machine, seconds in works)
+    return tuple(Busy(term.whose, term.seconds / said.step if said.step else 0.0, measured.get(term.whose)) for term in said.works)
 
 
 def _of_load(now: Expectation, shape: Shape) -> Prediction:

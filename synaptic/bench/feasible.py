@@ -106,8 +106,8 @@ def _throughput(subject: Subject, shape: Shape, shares: list[Share], said: Predi
 
 
 def _busy(said: Prediction, shares: list[Share]) -> Reach:
-    """The share of a token's time in which each machine works: those are the first terms."""
-    works = [100 * seconds / said.step for _, seconds in said.terms[: len(shares)]]
+    """The share of a token's time in which each machine works."""
+    works = [100 * term.seconds / said.step for term in said.works]
     least, most = f"{min(works):.0f}", f"{max(works):.0f}"
     share = f"{least} %" if least == most else f"{least} to {most} %"
     told = f"with {said.slots} at a time, each of {len(shares)} machines one after another works {share} of the time"

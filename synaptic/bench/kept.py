@@ -14,7 +14,7 @@ from synaptic.bench.figures import Figure
 from synaptic.bench.result import METRICS, Cache, Identity, Limits, Result, Run, Shape, Software
 from synaptic.bench.sample import Sample
 from synaptic.errors import UsageError, os_reason
-from synaptic.planning.speeds import write_whole
+from synaptic.files import write_whole
 from synaptic.results import to_json
 from synaptic.shipped import shipped
 from synaptic.terminal import one_line

@@ -16,6 +16,7 @@ from typing import Any
 from synaptic.bench.limits import LIMITS
 from synaptic.bench.result import METRICS, Result, Shape
 from synaptic.errors import UsageError
+from synaptic.files import path_of
 from synaptic.results import Json
 from synaptic.shipped import shipped
 from synaptic.terminal import one_line
@@ -126,7 +127,10 @@ def find(text: str) -> Targets:
     """By its name, or a file of YAML or JSON. Raises UsageError."""
     if named := next((each for each in built_in() if each.name == text), None):
         return named
-    path = next((path for path in files() if path.stem == text), Path(text).expanduser())
+    path = next((path for path in files() if path.stem == text), path_of(text))
+    like = [name for name in (*(path.stem for path in files()), *LIMITS) if name.startswith(text)]
+    if like and not path.exists():
+        raise UsageError(f"no targets are called {one_line(text, 200)}", hint=f"did you mean: {', '.join(like)}")
     return read(path)
 
 
@@ -144,7 +148,7 @@ def read(path: Path) -> Targets:
         raise UsageError(f"no targets are called {one_line(str(path), 200)}", hint="try: targets list") from error
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         why = one_line(str(error), 120)
-        raise UsageError(f"{path} has no targets that can be read: {why}", hint="targets show beefcake-72b-q8_0 is an example") from error
+        raise UsageError(f"{path} has no targets that can be read: {why}", hint=f"{files()[0]} is an example") from error
 
 
 def measured(target: Target, result: Result, shape: Shape) -> float | None:

@@ -9,24 +9,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from synaptic.endpoint import Endpoint
 from synaptic.errors import BackendError
 from synaptic.events import Bus, Noticed
 
 if TYPE_CHECKING:
-    from synaptic.cluster.dllama_workers import DllamaWorkers
     from synaptic.dllama.to_worker import ToWorker
 
 OWNER = "this program, which keeps it parked"
 _LISTENING = 0.5  # seconds for a worker to listen again; 8 ms is usual
 
 
+class Workers(Protocol):
+    """Who knows them, and who holds each. `asking`: held while an answer of theirs is awaited."""
+
+    asking: asyncio.Lock
+
+    def hold(self, endpoints: Iterable[Endpoint], owner: str) -> None: ...
+
+    def holder(self, endpoint: Endpoint) -> str | None: ...
+
+    def release(self, owner: str, only: Endpoint | None = None) -> None: ...
+
+    def served(self, endpoints: Iterable[Endpoint]) -> None: ...
+
+    async def absent(self, endpoints: Iterable[Endpoint], *, within: float) -> dict[Endpoint, str]: ...
+
+
 class Parking:
     """What a root of ours needs is freed for it, and parked again when it is done. In one loop."""
 
-    def __init__(self, workers: DllamaWorkers, bus: Bus) -> None:
+    def __init__(self, workers: Workers, bus: Bus) -> None:
         self._workers = workers
         self._bus = bus
         self._links: dict[Endpoint, ToWorker] = {}

@@ -24,6 +24,7 @@ CLOSED, SILENT = "closed", "silent"
 _NO_LOOK = "not looked at: this system has no look that does it no harm"
 _LEFT_ALONE = "open, not asked: --verify proves it"
 _STEP = 0.1  # seconds between two looks
+_AWAY = 2.0  # seconds in which a worker listens again after a session, or whoever asks next is refused
 
 # what is wrong with each port: nothing (""), CLOSED, SILENT, or a sentence; not in it: no look was possible
 Look = Callable[[Sequence[Endpoint]], Awaitable[Mapping[Endpoint, str]]]
@@ -48,6 +49,7 @@ class DllamaWorkers(Pool):
             open_ones = [each.endpoint for each in looked if each.state in (State.IDLE, State.UNVERIFIED)]
             for answer in await asyncio.gather(*map(prove, open_ones)):
                 self._take(answer)
+            await self.absent([each for each in open_ones if each in self._proved], within=_AWAY)
         return [self.record(each.endpoint) or each for each in looked]
 
     def served(self, endpoints: Iterable[Endpoint]) -> None:

@@ -11,8 +11,11 @@ import contextlib
 import dataclasses
 import threading
 
+from synaptic.dllama.builder import build
+from synaptic.dllama.compute import compute
 from synaptic.dllama.graph import FloatType, NodeConfig, OpCode, OpConfig, RopeConfig, RopeType, WeightMessage
 from synaptic.dllama.header import DllamaHeader
+from synaptic.dllama.passes import Passes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +41,6 @@ def kind(node: NodeConfig) -> Kind | None:
 
 def warm() -> None:
     """Everything, before the first root needs it; the models that are asked for most come first."""
-    from synaptic.dllama.compute import compute
-
     if compute().is_compiled:
         for wanted in _USUAL:
             if thread := warm_up(wanted):
@@ -62,11 +63,8 @@ def warm_up(wanted: Kind) -> threading.Thread | None:
 
 
 def _run(wanted: Kind) -> None:
-    from synaptic.dllama.builder import build
-    from synaptic.dllama.executor import Executor
-
     net, (node,) = build(_smallest(wanted), 1, context=4)
-    with contextlib.closing(Executor(net, node, warms=False)) as tiny:
+    with contextlib.closing(Passes(net, node)) as tiny:
         for op in (op for segment in node.segments for op in segment.ops if op.weight.type is FloatType.Q40):
             tiny.load(WeightMessage(op.name, op.index, 0, bytes(op.weight.n_bytes)))
         for batch in (1, 2):

@@ -95,10 +95,10 @@ def _hardware(now: Expectation) -> Iterator[Fix]:
     if far:
         nearer = [dataclasses.replace(each, round_trip=min(each.round_trip, NEAR)) for each in now.machines]
         yield _with(now, nearer, f"a link of {NEAR * 1000:g} ms a round trip to {plural(len(far), 'worker')}")
-    slowest = max(now.stages, key=lambda stage: _seconds(now, stage.machine))
-    faster = [_faster(machine) if machine.name == slowest.machine else machine for machine in now.machines]
+    slowest = max(now.predicted().works, key=lambda term: term.seconds).whose
+    faster = [_faster(machine) if machine.name == slowest else machine for machine in now.machines]
     if any(machine.speed for machine in faster):
-        yield _with(now, faster, f"memory twice as fast in {slowest.machine}")
+        yield _with(now, faster, f"memory twice as fast in {slowest}")
 
 
 def _with(now: Expectation, machines: Sequence[Machine], change: str) -> Fix:
@@ -112,7 +112,3 @@ def _faster(machine: Machine) -> Machine:
         return machine
     twice = Speed(speed.bandwidth * TWICE, speed.round_trip, speed.link, speed.measured_at, speed.compute)
     return dataclasses.replace(machine, speed=twice)
-
-
-def _seconds(now: Expectation, machine: str) -> float:
-    return sum(seconds for name, seconds in now.predicted().terms if name.endswith(f" of {machine}"))

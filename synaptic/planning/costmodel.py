@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from synaptic.endpoint import Endpoint
 from synaptic.planning.machine import Machine, Share
 from synaptic.planning.shape import KV_TYPES, UBATCH, Shape
+from synaptic.planning.term import COMPUTE, MEMORY, Term, Tie
 
 ASSUMED, SLOWEST, FASTEST = 50e9, 8e9, 1000e9  # bytes/s of memory that was never measured: likely, and the range
 SPECIFIED, MEASURED = 0.35, 0.15  # error of a prediction
@@ -40,7 +41,7 @@ GRAPH = 350_000  # bytes of the graph for a new shape of batch
 @dataclasses.dataclass(frozen=True)
 class Prediction:
     """
-    Ranges are (low, high). `terms`: what one step is made of, in seconds, in the order of the machines.
+    Ranges are (low, high). `terms`: what one step is made of, in the order of the machines.
 
     `learned`: how many times as fast the same machines proved to be, in so many measurements (`learned_from`); it is in
     the range of tokens/s, not in the terms (predictions.py).
@@ -50,7 +51,7 @@ class Prediction:
     ttft_ms: tuple[float, float]
     load_seconds: tuple[float, float]
     bottleneck: str
-    terms: tuple[tuple[str, float], ...]
+    terms: tuple[Term, ...]
     is_assumed: bool = False
     slots: int = 1
     learned: float = 1.0
@@ -59,7 +60,7 @@ class Prediction:
     @property
     def step(self) -> float:
         """Seconds, as likely as we can say."""
-        return sum(seconds for _, seconds in self.terms)
+        return sum(term.seconds for term in self.terms)
 
     @property
     def expected(self) -> float:
@@ -67,9 +68,14 @@ class Prediction:
         return self.slots / self.step if self.step else 0.0
 
     @property
+    def works(self) -> tuple[Term, ...]:
+        """Of each machine."""
+        return tuple(term for term in self.terms if term.is_work)
+
+    @property
     def machines(self) -> tuple[str, ...]:
         """Their names, in the order of the terms."""
-        return tuple(name.partition(" of ")[2] for name, _ in self.terms if " of " in name)
+        return tuple(term.whose for term in self.works)
 
 
 def predict(
@@ -115,30 +121,29 @@ def efficiency(shape: Shape) -> float:
 
 def _terms(
     shape: Shape, shares: Sequence[Share], at: Mapping[Endpoint | None, Machine], filled: int, slots: int, kv_type: str
-) -> list[tuple[str, float]]:
-    terms: list[tuple[str, float]] = []
+) -> list[Term]:
+    terms = []
     for share in shares:
         machine, last = at[share.endpoint], share.first + share.layers
         read = shape.read_per_token(share.first, last) + slots * share.layers * shape.kv_elements * filled * KV_TYPES[kv_type]
         by_memory = read / bandwidth(machine, shape)
         by_compute = slots * _flop(shape, share) / machine.speed.compute if machine.speed and machine.speed.compute else 0.0
-        what = "compute" if by_compute > by_memory else "memory bandwidth"
-        terms.append((f"{what} of {machine.name}", max(by_memory, by_compute)))
+        what = COMPUTE if by_compute > by_memory else MEMORY
+        terms.append(Term(what, max(by_memory, by_compute), machine.name))
     for share in shares:
         terms += _network(shape, at[share.endpoint], slots, is_last=share.first + share.layers == shape.layers)
-    return [*terms, (COORDINATOR, HOST)]
+    return [*terms, Term(COORDINATOR, HOST)]
 
 
-def _network(shape: Shape, machine: Machine, slots: int, *, is_last: bool) -> list[tuple[str, float]]:
+def _network(shape: Shape, machine: Machine, slots: int, *, is_last: bool) -> list[Term]:
     if machine.endpoint is None:
         return []
     down = 4 * (shape.vocabulary if is_last else shape.embedding_length) * slots
     moved = down + 4 * shape.embedding_length * slots + INPUTS
-    terms = [(f"RPC to {machine.name}", RPC)]
+    parts = [("RPC", RPC)]
     if machine.round_trip:
-        terms.append((f"network latency to {machine.name}", machine.round_trip))
-        terms.append((f"network bandwidth to {machine.name}", moved / (_link(machine) or LINK)))
-    return terms
+        parts += [("network latency", machine.round_trip), ("network bandwidth", moved / (_link(machine) or LINK))]
+    return [Term(what, seconds, machine.name, Tie.TO) for what, seconds in parts]
 
 
 def _flop(shape: Shape, share: Share) -> float:
@@ -146,12 +151,10 @@ def _flop(shape: Shape, share: Share) -> float:
     return 2 * shape.active_parameters * share.layers / max(shape.layers, 1)
 
 
-def _rate(
-    terms: Sequence[tuple[str, float]], slots: int, shares: Sequence[Share], at: Mapping[Endpoint | None, Machine]
-) -> tuple[float, float]:
-    step = sum(seconds for _, seconds in terms)
+def _rate(terms: Sequence[Term], slots: int, shares: Sequence[Share], at: Mapping[Endpoint | None, Machine]) -> tuple[float, float]:
+    step = sum(term.seconds for term in terms)
     unknown = {at[share.endpoint].name for share in shares if at[share.endpoint].speed is None}
-    memory = sum(seconds for name, seconds in terms if name.removeprefix("memory bandwidth of ") in unknown)
+    memory = sum(term.seconds for term in terms if term.what == MEMORY and term.whose in unknown)
     error = _error(shares, at)
     slow = step + memory * (ASSUMED / SLOWEST - 1)
     fast = step - memory * (1 - ASSUMED / FASTEST)
@@ -203,13 +206,12 @@ def _link(machine: Machine) -> float | None:
     return machine.speed.link if machine.speed else None
 
 
-def _bottleneck(terms: Sequence[tuple[str, float]], count: int) -> str:
+def _bottleneck(terms: Sequence[Term], count: int) -> str:
     """Where time goes; what several machines have in common is one cause."""
-    whole = sum(seconds for _, seconds in terms)
-    name, seconds = max(terms, key=lambda term: term[1])
-    cause = name.partition(" of ")[0].partition(" to ")[0]
-    together = sum(each for other, each in terms if other.startswith(cause))
-    if together > 1.2 * seconds and count > 1:
-        longest = name.removeprefix(f"{cause} of ").removeprefix(f"{cause} to ")
-        return f"{cause}, {together / whole:.0%} of each token: {count} machines one after another, {longest} takes longest"
-    return f"{name}, {seconds / whole:.0%} of each token"
+    whole = sum(term.seconds for term in terms)
+    longest = max(terms, key=lambda term: term.seconds)
+    together = sum(term.seconds for term in terms if term.what == longest.what)
+    if together > 1.2 * longest.seconds and count > 1:
+        several = f"{count} machines one after another, {longest.whose} takes longest"
+        return f"{longest.what}, {together / whole:.0%} of each token: {several}"
+    return f"{longest}, {longest.seconds / whole:.0%} of each token"

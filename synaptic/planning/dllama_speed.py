@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from synaptic.dllama.header import DllamaHeader
 from synaptic.planning.costmodel import DISK, LINK, Prediction
 from synaptic.planning.machine import Machine
+from synaptic.planning.term import COMPUTE, Term, Tie
 
 ASSUMED, SLOWEST, FASTEST = 12e9, 2e9, 100e9  # macs/s of a worker that was never measured: likely, and the range
 MEASURED = 0.25  # error of a prediction from measured speeds
@@ -45,28 +46,28 @@ def layer_macs(header: DllamaHeader, context: int) -> float:
 
 def answer_seconds(header: DllamaHeader, workers: Sequence[Machine], counts: Sequence[int], context: int) -> float:
     """Of a usual prompt and answer."""
-    token = sum(seconds for _, seconds in layer_terms(header, workers, counts, context))
+    token = sum(term.seconds for term in layer_terms(header, workers, counts, context))
     slowest = max(_batch_seconds(header, worker, count, context) for worker, count in zip(workers, counts, strict=True))
     return PROMPT * slowest + ANSWER * token
 
 
-def layer_terms(header: DllamaHeader, workers: Sequence[Machine], counts: Sequence[int], context: int) -> tuple[tuple[str, float], ...]:
+def layer_terms(header: DllamaHeader, workers: Sequence[Machine], counts: Sequence[int], context: int) -> tuple[Term, ...]:
     used = [(worker, count) for worker, count in zip(workers, counts, strict=True) if count]
-    terms = [(f"compute of {worker.name}", _run_seconds(header, worker, count, context)) for worker, count in used]
-    terms += [(f"network to {worker.name}", _trip(worker, 8 * header.dim)) for worker, _ in used if worker.endpoint]
+    terms = [Term(COMPUTE, _run_seconds(header, worker, count, context), worker.name) for worker, count in used]
+    terms += [Term("network", _trip(worker, 8 * header.dim), worker.name, Tie.TO) for worker, _ in used if worker.endpoint]
     return (*terms, _output(header, workers))
 
 
-def tensor_terms(header: DllamaHeader, workers: Sequence[Machine], context: int) -> tuple[tuple[str, float], ...]:
+def tensor_terms(header: DllamaHeader, workers: Sequence[Machine], context: int) -> tuple[Term, Term]:
     """Over all of these and this machine."""
     nodes = len(workers) + 1
     macs = layer_macs(header, context) * header.layers + header.vocabulary * header.dim
     slowest = min(workers, key=speed_of)
-    terms = [(f"compute of {slowest.name}, the slowest", macs / nodes / speed_of(slowest))]
+    computing = Term(COMPUTE, macs / nodes / speed_of(slowest), f"{slowest.name}, the slowest")
     moved = 34 / 32 * header.dim / nodes * (nodes - 1)
     farthest = max(workers, key=lambda worker: _trip(worker, moved))
     exchanges = 2 * header.layers + 2
-    return (*terms, (f"{exchanges} exchanges with {farthest.name} and the others", exchanges * _trip(farthest, moved)))
+    return computing, Term(f"{exchanges} exchanges", exchanges * _trip(farthest, moved), f"{farthest.name} and the others", Tie.WITH)
 
 
 def predict_layers(header: DllamaHeader, workers: Sequence[Machine], counts: Sequence[int], context: int) -> Prediction:
@@ -80,8 +81,8 @@ def predict_layers(header: DllamaHeader, workers: Sequence[Machine], counts: Seq
 
 
 def predict_tensor(header: DllamaHeader, workers: Sequence[Machine], context: int) -> Prediction:
-    terms = tensor_terms(header, workers, context)
-    reading = min(PROMPT, context) * (terms[0][1] / BATCHED + terms[1][1] / BATCH)
+    terms = computing, exchanges = tensor_terms(header, workers, context)
+    reading = min(PROMPT, context) * (computing.seconds / BATCHED + exchanges.seconds / BATCH)
     share = header.expected_bytes // (len(workers) + 1)
     return _prediction(terms, list(workers), reading, [share] * len(workers))
 
@@ -91,23 +92,23 @@ def predict_alone(header: DllamaHeader, here: Machine, context: int, *, fits: bo
     macs = layer_macs(header, context) * header.layers
     computing = macs / speed_of(here)
     reading = 0.0 if fits else header.layers * header.bytes_per_layer / DISK
-    layers = ("reading layers from disk", reading) if reading > computing else ("compute of this machine", computing)
+    layers = Term("reading layers", reading, "disk", Tie.FROM) if reading > computing else Term(COMPUTE, computing, "this machine")
     terms = (layers, _output(header, [here]))
     prompt = max(min(PROMPT, context) * computing / BATCHED, reading)
     return _prediction(terms, [here], prompt, [header.expected_bytes])
 
 
-def _prediction(terms: tuple[tuple[str, float], ...], used: Sequence[Machine], reading: float, weights: Sequence[int]) -> Prediction:
-    step = sum(seconds for _, seconds in terms)
+def _prediction(terms: tuple[Term, ...], used: Sequence[Machine], reading: float, weights: Sequence[int]) -> Prediction:
+    step = sum(term.seconds for term in terms)
     is_assumed = any(worker.speed is None for worker in used)
     low, high = (SLOWEST / ASSUMED, FASTEST / ASSUMED) if is_assumed else (1 - MEASURED, 1 + MEASURED)
     fast = max((count / (LINK * (1 if worker.round_trip else 10)) for worker, count in zip(used, weights, strict=True)), default=0.0)
-    name, seconds = max(terms, key=lambda term: term[1])
+    longest = max(terms, key=lambda term: term.seconds)
     return Prediction(
         tokens_per_second=(low / step, high / step),
         ttft_ms=(1000 * reading / high, 1000 * reading / low),
         load_seconds=(fast / 2, sum(weights) / LINK + 0.5),
-        bottleneck=f"{name}, {seconds / step:.0%} of each token",
+        bottleneck=f"{longest}, {longest.seconds / step:.0%} of each token",
         terms=terms,
         is_assumed=is_assumed,
     )
@@ -129,7 +130,7 @@ def _trip(worker: Machine, moved: float) -> float:
     return trip + (moved / link if worker.round_trip else 0.0)
 
 
-def _output(header: DllamaHeader, workers: Sequence[Machine]) -> tuple[str, float]:
+def _output(header: DllamaHeader, workers: Sequence[Machine]) -> Term:
     """As fast as a worker of this machine, where one was measured."""
     here = [speed_of(worker) for worker in workers if worker.speed and not worker.round_trip]
-    return "the output, here", OWN + header.vocabulary * header.dim / (max(here) if here else ASSUMED)
+    return Term("the output, here", OWN + header.vocabulary * header.dim / (max(here) if here else ASSUMED))

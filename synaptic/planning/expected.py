@@ -63,21 +63,8 @@ def expected(plan: Plan, shape: Shape, machines: Sequence[Machine]) -> Expectati
     if not shape.layers or any(endpoint not in at for endpoint in wanted):
         return None
     used = tuple(at[endpoint] for endpoint in wanted)
-    counts = _counts(plan, used, shape.layers)
-    if counts is None:
+    counts = [shape.layers] if len(used) == 1 else plan.layers([max(1, len(machine.devices)) for machine in used])
+    if counts is None or sum(counts) != shape.layers:
         return None
     shares = shares_of(Demand(shape, plan.context, plan.slots, plan.kv_type), used, counts)
     return Expectation(plan, shape, shares, used)
-
-
-def _counts(plan: Plan, machines: Sequence[Machine], layers: int) -> list[int] | None:
-    """Layers of each. A split has a part for each device, and one more on the last, which is the output."""
-    if len(machines) == 1:
-        return [layers]
-    parts = [round(part) for part in plan.tensor_split]
-    sizes = [max(1, len(machine.devices)) for machine in machines]
-    if len(parts) != sum(sizes) or sum(parts) != layers + 1:
-        return None
-    counts = [sum(parts[sum(sizes[:place]) : sum(sizes[: place + 1])]) for place in range(len(machines))]
-    counts[-1] -= 1
-    return counts

@@ -42,5 +42,4 @@ def is_split_so(plan: Plan, wanted: Sequence[tuple[Endpoint, int]]) -> bool:
     """Whether `plan` is that split. Over workers of several devices only its workers can be told."""
     if plan.workers != tuple(worker for worker, _ in wanted):
         return False
-    units = [layers + (place == len(wanted) - 1) for place, (_, layers) in enumerate(wanted)]
-    return len(plan.tensor_split) != len(units) or plan.tensor_split == tuple(map(float, units))
+    return plan.layers() in (None, [layers for _, layers in wanted])

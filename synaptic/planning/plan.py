@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from itertools import islice
 
 from synaptic.endpoint import Endpoint
 from synaptic.models.model import Model
@@ -18,7 +20,7 @@ class Plan:
     """
     A model, the workers that hold it (none: this machine alone), and the context of one slot, in tokens.
 
-    `tensor_split`: how many layers each worker holds, the output counted as one; empty: the engine decides.
+    `tensor_split`: how many layers each device holds, the output counted as one of the last; empty: the engine decides.
     """
 
     model: Model
@@ -27,6 +29,16 @@ class Plan:
     slots: int = 1
     tensor_split: tuple[float, ...] = ()
     kv_type: str = DEFAULT_KV  # of the KV cache
+
+    def layers(self, devices: Sequence[int] | None = None) -> list[int] | None:
+        """Of each worker, which lends so many `devices`; one, if that is not told. None: the split does not tell."""
+        sizes = devices or [1] * len(self.workers)
+        if not self.tensor_split or len(self.tensor_split) != sum(sizes):
+            return None
+        parts = map(round, self.tensor_split)
+        counts = [sum(islice(parts, size)) for size in sizes]
+        counts[-1] -= 1  # the output
+        return counts
 
 
 @dataclasses.dataclass(frozen=True)

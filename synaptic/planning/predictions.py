@@ -19,6 +19,7 @@ from typing import Any
 
 from synaptic.errors import SynapticError, os_reason
 from synaptic.planning.costmodel import MEASURED, SPECIFIED, Prediction
+from synaptic.planning.term import Term
 from synaptic.results import Json, to_json
 
 FULL = 1 << 18  # bytes: some hundred lines
@@ -116,7 +117,7 @@ def prediction_of(values: Mapping[str, Any]) -> Prediction:
         ttft_ms=_pair(values["ttft_ms"]),
         load_seconds=_pair(values["load_seconds"]),
         bottleneck=str(values["bottleneck"]),
-        terms=tuple((str(name), float(seconds)) for name, seconds in values["terms"]),
+        terms=tuple(Term.read(str(name), float(seconds)) for name, seconds in values["terms"]),
         is_assumed=bool(values["is_assumed"]),
         slots=int(values["slots"]),
     )

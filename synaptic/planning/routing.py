@@ -21,7 +21,7 @@ from synaptic.models.model import DLLAMA, LLAMA_CPP, Model
 from synaptic.planning.costmodel import predict
 from synaptic.planning.filling import Demand
 from synaptic.planning.machine import Machine
-from synaptic.planning.pinned import pinned
+from synaptic.planning.pinned import is_split_so, pinned
 from synaptic.planning.placement import Placement
 from synaptic.planning.plan import DEFAULT_KV, Plan, Route
 from synaptic.planning.shape import Shape
@@ -67,6 +67,15 @@ def choose(model: Model, now: Situation) -> Route:
     if reason := _for_a_node(model, now):
         return _at_node(model, now, reason)
     return _spread(model, now, now.shape)
+
+
+def is_as_wanted(plan: Plan, now: Situation) -> bool:
+    """Whether what runs by `plan` may stay. An answer that goes on takes it with other slots, and split otherwise, too."""
+    if now.via not in (None, LLAMA_CPP) or bool(plan.workers) is not now.distributed:
+        return False
+    if (plan.context, plan.kv_type) != (now.context, now.kv_type):
+        return False
+    return now.goes_on or (now.slots in (None, plan.slots) and (not now.split or is_split_so(plan, now.split)))
 
 
 def _by(via: str, model: Model, now: Situation) -> Route:

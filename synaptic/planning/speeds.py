@@ -6,13 +6,12 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from synaptic.endpoint import Endpoint
-from synaptic.errors import SynapticError, UsageError, os_reason
+from synaptic.errors import UsageError
+from synaptic.files import write_whole
 
 MOST = 500  # workers; the longest unmeasured goes first
 LIMIT = 1 << 18  # bytes that are read at most
@@ -58,23 +57,6 @@ class Speeds:
         newest = sorted(known.items(), key=lambda each: -(each[1].measured_at or 0.0))[:MOST]
         text = json.dumps({"workers": {str(endpoint): dataclasses.asdict(speed) for endpoint, speed in newest}}, indent=1)
         write_whole(self._path, text)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """The old file or the new one, never half of it. Raises SynapticError."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        number, name = tempfile.mkstemp(prefix=path.name, dir=path.parent)
-        try:
-            with os.fdopen(number, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(name).replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(name).unlink()
-            raise
-    except OSError as error:
-        raise SynapticError(f"cannot write {path}: {os_reason(error)}", hint="is the disk full, or the folder not yours?") from error
 
 
 def _read(entry: tuple[object, object]) -> tuple[Endpoint, Speed] | None:

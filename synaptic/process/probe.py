@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from synaptic.cluster.backend import State
+from synaptic.cluster.knocks import knocks
 from synaptic.cluster.pool import Pool
 from synaptic.endpoint import Endpoint
 from synaptic.errors import BackendError, EngineError, os_reason
@@ -50,7 +51,7 @@ class Probe:
         self._pool.hold([endpoint], f"{OWNER} of {endpoint}")
         try:
             async with asyncio.timeout(self._within):
-                round_trip = await _round_trip(endpoint)
+                round_trip = min(await knocks(endpoint, KNOCKS))
                 return await self._bench(endpoint, model, round_trip)
         except TimeoutError as error:
             raise BackendError(f"{endpoint} could not be measured within {self._within:.0f} s", hint="is its network that slow?") from error
@@ -100,24 +101,6 @@ class Probe:
             last = words_said.decode(errors="replace").strip().splitlines()[-1:] or ["without a word"]
             raise BackendError(f"llama-bench failed at {endpoint}: {last[0]}", hint="try: rpc check")
         return output
-
-
-async def _round_trip(endpoint: Endpoint) -> float:
-    """The shortest of a few connections; each is closed without a word, which harms no worker."""
-    shortest = float("inf")
-    for _ in range(KNOCKS):
-        started = time.monotonic()
-        try:
-            reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
-        except OSError as error:
-            raise BackendError(f"{endpoint} does not answer: {os_reason(error)}", hint="try: rpc check") from error
-        shortest = min(shortest, time.monotonic() - started)
-        writer.write_eof()
-        with contextlib.suppress(OSError):
-            await reader.read(1)  # its end: so it is free for the next
-            writer.close()
-            await writer.wait_closed()
-    return shortest
 
 
 def _rates(output: bytes) -> tuple[float, float]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import struct
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from synaptic.files import appearing
 
 LAYERS, WIDTH, FORWARD, HEADS, KV_HEADS, VOCABULARY = 8, 1024, 2816, 16, 4, 8192
 NAME = "probe-1.gguf"
@@ -28,13 +29,8 @@ def probe_model(folder: Path) -> Path:
     if path.exists() and path.stat().st_size == _size():
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    number, name = tempfile.mkstemp(prefix=NAME, dir=folder)
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.writelines(_pieces())
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with appearing(path) as file:
+        file.writelines(_pieces())
     return path
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from synaptic.endpoint import DLLAMA_PORT, RPC_PORT, Endpoint
 from synaptic.errors import UsageError
+from synaptic.files import path_of
 from synaptic.results import Json, to_json
 from synaptic.settings import splits
 from synaptic.settings.nodes import NODES, NodeEntry, merged, usable
@@ -152,7 +153,7 @@ def _text(value: Json) -> str:
 def _folders(value: Json) -> tuple[Path, ...]:
     if not isinstance(value, list):
         raise ValueError
-    paths = tuple(Path(os.path.expanduser(_text(each))) for each in value)  # noqa: PTH111 - Path.expanduser raises without a home
+    paths = tuple(path_of(_text(each)) for each in value)
     if not all(path.is_absolute() for path in paths):
         raise ValueError
     return paths
@@ -163,7 +164,7 @@ def _folder_words(text: str) -> list[Json]:
 
 
 def _whole_path(text: str) -> str:
-    return os.path.abspath(os.path.expanduser(text.strip()))  # noqa: PTH100, PTH111 - as above
+    return os.path.abspath(path_of(text.strip()))  # noqa: PTH100 - .. goes, links stay
 
 
 def _backends(value: Json) -> tuple[Endpoint, ...]:

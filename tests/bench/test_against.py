@@ -27,10 +27,10 @@ def row(found: dict, metric: str) -> dict:
 
 
 async def test_the_slower_one_is_told_with_its_ratio_and_that_it_is_no_chance(fakellama, session_with) -> None:
-    """10 ms before each token against 50."""
+    """5 ms before each token against 100."""
     session = session_with()
-    urls = fakellama("delay_ms=10"), fakellama("delay_ms=50")
-    found = await run(session, f"--endpoint {urls[0]} --against {urls[1]} --requests 1 --repeats 3")
+    urls = fakellama("delay_ms=5"), fakellama("delay_ms=100")
+    found = await run(session, f"--endpoint {urls[0]} --against {urls[1]} --requests 1 --repeats 6")
     said = row(found, "tpot")
     assert said["verdict"] == "worse"
     assert said["p"] < 0.05

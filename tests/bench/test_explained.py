@@ -65,7 +65,7 @@ def test_what_each_machine_does_is_the_terms_share_and_what_was_seen_there() -> 
     (found,) = explained(dataclasses.replace(kept, telemetry=seen))
     (busy,) = found.busy
     assert (busy.machine, busy.measured) == (str(WORKER), pytest.approx(0.4))
-    assert busy.expected == pytest.approx(found.said.terms[0][1] / found.said.step)
+    assert busy.expected == pytest.approx(found.said.terms[0].seconds / found.said.step)
     on_gpu = to_json({"every": 1.0, "seconds": 1.0, "overhead": 0.0, "series": [{"at": 1.0, "cpu": 3.0, "gpus": [{"busy": 90.0}]}]})
     (found,) = explained(dataclasses.replace(kept, telemetry={"10.9.0.1": on_gpu}))
     assert found.busy[0].measured == pytest.approx(0.9)
@@ -78,7 +78,7 @@ def test_a_measurement_of_unknown_machines_is_not_explained() -> None:
 def test_the_memorys_bandwidth_is_what_the_measurement_implies() -> None:
     """All but the memory takes 0.7 ms of the 40."""
     found = calibrated(measured(40.0))
-    rest = sum(seconds for name, seconds in explained(measured(40.0))[0].said.terms if " of " not in name)
+    rest = sum(term.seconds for term in explained(measured(40.0))[0].said.terms if not term.is_work)
     assert found.bandwidth == pytest.approx(0.9e9 / (0.040 - rest) / 0.71)
     assert found.source == "bench one: 25 tok/s of m, by what it read for each token"
 
@@ -101,6 +101,9 @@ async def test_explain_a_measurement_as_it_is_typed(session_with, tmp_path: Path
     write(result([sample()]), tmp_path / "b.json")
     with pytest.raises(UsageError, match="nothing was predicted for one"):
         await registry.parse_line(f"explain {tmp_path}/b.json").run(session)
+    with pytest.raises(UsageError, match="no measurement is called photosynthesis") as caught:
+        await registry.parse_line("explain photosynthesis").run(session)
+    assert caught.value.prefill == "ask explain photosynthesis"
 
 
 async def test_the_report_has_what_was_predicted_beside_what_came(session_with, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,34 @@ async def test_llama_bench_is_imported_and_reported_by_its_id(session_with, tmp_
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(UsageError, match="not what llama-bench, vllm"):
         await type_line(session, f"bench import {tmp_path}/bad.json")
+
+
+async def test_a_home_that_is_nobodys_is_a_file_that_is_not_there(session_with) -> None:
+    with pytest.raises(UsageError, match="cannot read ~nobody-is-called-so/a.json"):
+        await type_line(session_with(), "bench report ~nobody-is-called-so/a.json")
+
+
+async def test_without_a_name_it_is_the_newest_measurement(session_with, tmp_path: Path) -> None:
+    session = session_with()
+    for line in ("bench report", "bench compare"):
+        with pytest.raises(UsageError, match="no measurement is kept yet") as caught:
+            await type_line(session, line)
+        assert "bench run" in str(caught.value.hint)
+    folder = session.environment.state_dir / "bench"
+    write(result(*RUNS, name="first"), folder / "first.json")
+    assert (await type_line(session, "bench report")).data["id"] == "first"
+    for line, why in (("bench compare", "only one measurement is kept so far"), ("bench compare first", "first is the newest measurement")):
+        with pytest.raises(UsageError, match=why):
+            await type_line(session, line)
+    slower = [[sample(200.0 + step)] * 2 for step in range(3)]
+    write(result(*slower, name="another"), folder / "another.json")
+    os.utime(folder / "first.json", (1, 1))
+    assert (await type_line(session, "bench report")).data["id"] == "another"
+    for line in ("bench compare", "bench compare first"):
+        rows = await type_line(session, line)
+        assert isinstance(rows, Rows)
+        (ttft,) = [each for each in rows.items if each.metric == "ttft"]
+        assert (ttft.a, ttft.b) == (101.0, 201.0), "the newest against the one before"
 
 
 def test_plots_are_svg_or_say_what_is_missing(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ async def test_the_profiles_machines_are_watched(fakellama, session_with, tmp_pa
     ssh.write_text('#!/bin/sh\nfor word; do :; done\nexec sh -c "$word"\n')
     ssh.chmod(0o755)
     session = session_with(PATH=f"{ssh.parent}:{os.environ['PATH']}")
-    found = await run(session, f"--endpoint {fakellama('delay_ms=60')} --requests 3 --repeats 1 --profile lab-local --watch")
+    found = await run(session, f"--endpoint {fakellama('delay_ms=60')} --requests 6 --repeats 1 --profile lab-local --watch")
     said = found["telemetry"]["127.0.0.1"]
     assert said["every"] == 1.0
     assert said["series"][0]["memory"] > 0
@@ -183,7 +183,7 @@ async def test_a_split_over_two_real_workers(session_with, llama_server: Path, g
     assert plan["prediction"]["learned_from"] == 2  # both loads: the one slot writes one answer at a time
     rates = sorted(1000 / shape["tpot"]["mean"] for shape in found["shapes"])
     low, high = plan["prediction"]["tokens_per_second"]
-    assert low <= rates[0] <= rates[1] <= high
+    assert low * 0.9999 <= rates[0] <= rates[1] <= high * 1.0001  # the ends are worked out in another order
     assert explained["measured"]["tokens_per_second"] == pytest.approx(1000 / found["shapes"][1]["tpot"]["mean"])  # one slot
     assert len(explained["busy"]) == 2
     requests = next(said for node, said in found["telemetry"].items() if node.startswith("requests at "))

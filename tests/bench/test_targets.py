@@ -111,6 +111,9 @@ def test_targets_that_cannot_be_read_are_refused(tmp_path: Path, text: str, why:
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(UsageError, match=why):
         find(str(tmp_path / "x.yaml"))
+    with pytest.raises(UsageError) as caught:
+        find("beefcake")
+    assert caught.value.hint == "did you mean: beefcake-72b-q8_0"
     with pytest.raises(UsageError, match="no targets are called"):
         find("nobody")
 

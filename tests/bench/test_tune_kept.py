@@ -84,6 +84,8 @@ def test_what_was_predicted_is_compared_with_the_speed_of_writing_of_all_answers
 def test_a_configuration_is_told_in_words() -> None:
     there = scene([machine(A), machine(B)], workers=(A, B))
     assert describe(anchor(there)) == f"parallel 1, ctx 2048, on {A} 16 + {B} 16"
+    undecided = dataclasses.replace(there, now=dataclasses.replace(there.now, tensor_split=()))
+    assert describe(anchor(undecided)) == f"parallel 1, ctx 2048, on {A}, {B}"
     assert describe(anchor(scene([machine(None)], workers=()))) == "parallel 1, ctx 2048, on this machine"
 
 

@@ -127,13 +127,13 @@ def test_measured_machines_have_the_narrower_range() -> None:
 
 def test_the_terms_are_the_whole_and_each_has_a_name() -> None:
     said = place(Q8_0, three_v100s(), context=FILLED).prediction
-    assert said.step == pytest.approx(sum(seconds for _, seconds in said.terms))
-    assert [name for name, _ in said.terms][:3] == [
+    assert said.step == pytest.approx(sum(term.seconds for term in said.terms))
+    assert [str(term) for term in said.terms][:3] == [
         "memory bandwidth of 10.0.0.1:32",
         "memory bandwidth of 10.0.0.1:33",
         "memory bandwidth of this machine",
     ]
-    assert sum(seconds for name, seconds in said.terms if "latency" in name) == pytest.approx(2e-4)
+    assert sum(term.seconds for term in said.terms if term.what == "network latency") == pytest.approx(2e-4)
 
 
 def test_a_distant_worker_is_named_as_the_bottleneck() -> None:

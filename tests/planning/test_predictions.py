@@ -12,14 +12,15 @@ import pytest
 
 from synaptic.planning.costmodel import MEASURED, SPECIFIED, Prediction
 from synaptic.planning.predictions import ANSWER, FULL, Measured, Predictions, Record, corrected
+from synaptic.planning.term import MEMORY, Term
 
 A, B = "10.0.0.1:50052", "10.0.0.2:50052"
 
 
 def said(*machines: str, slots: int = 1) -> Prediction:
     """100 tokens/s for each slot, half of the time memory."""
-    terms = [(f"memory bandwidth of {machine}", 0.005 / len(machines)) for machine in machines]
-    return Prediction((65.0, 135.0), (1.0, 2.0), (1.0, 2.0), "memory", (*terms, ("the coordinator", 0.005)), True, slots)
+    terms = [Term(MEMORY, 0.005 / len(machines), machine) for machine in machines]
+    return Prediction((65.0, 135.0), (1.0, 2.0), (1.0, 2.0), "memory", (*terms, Term("the coordinator", 0.005)), True, slots)
 
 
 def record(rate: float, *machines: str, model: str = "m", tokens: int = 100, slots: int = 1) -> Record:

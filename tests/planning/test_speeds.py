@@ -12,10 +12,11 @@ from synaptic.errors import SynapticError
 from synaptic.planning.costmodel import Prediction
 from synaptic.planning.predictions import Measured, Predictions
 from synaptic.planning.speeds import LIMIT, MOST, Speed, Speeds
+from synaptic.planning.term import Term
 
 ONE = Endpoint("10.0.0.1", 50052)
 PREDICTION = Prediction(
-    (9.0, 11.0), (100.0, 200.0), (1.0, 2.0), "memory bandwidth of x, 90% of each token", (("memory", 0.09), ("host", 0.01))
+    (9.0, 11.0), (100.0, 200.0), (1.0, 2.0), "memory bandwidth of x, 90% of each token", (Term("memory", 0.09), Term("host", 0.01))
 )
 
 

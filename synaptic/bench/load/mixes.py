@@ -19,6 +19,7 @@ from pathlib import Path
 from synaptic.bench.load.trace import Arrival, read_trace
 from synaptic.engines.engine import Message
 from synaptic.errors import UsageError
+from synaptic.files import path_of
 from synaptic.terminal import one_line
 
 TURNS = 3  # of one conversation
@@ -59,12 +60,12 @@ class Mix:
             return MIXES[text]
         kind, colon, name = text.partition(":")
         if kind == "trace" and colon:
-            arrivals = read_trace(Path(name).expanduser())
+            arrivals = read_trace(path_of(name))
             longest = max(arrivals, key=lambda each: each.prompt_tokens + each.answer_tokens)
             return cls(f"trace:{Path(name).name}", longest.prompt_tokens, longest.answer_tokens, arrivals=arrivals)
         if kind != "custom" or not colon:
             raise UsageError(f"no mix is called {one_line(text, 40)}", hint=f"one of {', '.join(MIXES)}, custom:FILE, trace:FILE")
-        own = tuple(_own(Path(name).expanduser()))
+        own = tuple(_own(path_of(name)))
         return cls(f"custom:{Path(name).name}", 0, max(prompt.answer_tokens for prompt in own), own=own)
 
 

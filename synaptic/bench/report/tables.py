@@ -22,7 +22,7 @@ def shown(result: Result) -> Facts:
         ("tokens/s", plot(result)),
         ("predicted", predicted(result)),
         ("percentiles", percentiles(result)),
-        ("nodes", nodes(result)),
+        ("machines", nodes(result)),
         ("definitions", definitions(result)),
     ]
     return Facts(facts(result), document, tables, summary=notes(result))

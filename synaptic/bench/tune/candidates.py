@@ -166,9 +166,7 @@ def _as_now(scene: Scene, plan: Plan) -> Placement | None:
     demand = Demand(scene.shape, plan.context, plan.slots, plan.kv_type)
     if len(now.workers) < 2:
         return pinned(demand, scene.machines, [(now.workers[0] if now.workers else None, layers)], why="as now")
-    if len(now.tensor_split) == len(now.workers):
-        counts = [int(units) for units in now.tensor_split]
-        counts[-1] -= 1
+    if counts := now.layers():
         return pinned(demand, scene.machines, list(zip(now.workers, counts, strict=True)), why="as now")
     held = [each for each in scene.machines if each.endpoint in now.workers]
     found = place(scene.shape, held, context=plan.context, slots=plan.slots, must_use_all=True, kv_type=plan.kv_type)

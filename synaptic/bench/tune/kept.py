@@ -76,23 +76,26 @@ def decision_of(
     ids: Mapping[str, str],
 ) -> Decision:
     """For the chosen one, or for staying, against the one that came nearest. Its evidence are the two measurements."""
-    metric = about.objective.metric
     near = chosen or max(
         (each for each in verdicts if each.difference), key=lambda each: each.difference.ratio if each.difference else 0.0, default=None
     )
-    pair = (now.name, chosen.candidate.name) if chosen else (near.candidate.name, now.name) if near else ()
-    runs = [visit.run for name in pair for visit in visits.get(name, ())]
-    is_told = len(pair) == 2 and all(name in ids for name in pair) and not has_gone_to_zero(runs, about.objective)
-    least = (COST if about.kind == CONTEXT else 1.0) if chosen else COST
-    return Decision(
+    decision = Decision(
         name=name_of(about),
         claim=_claim(about, now, near, chosen),
         prediction=_predicted(now, near.candidate if near else None),
-        metric=metric if is_told else None,
-        at_least=least if is_told else None,
-        evidence=tuple(ids[name] for name in pair if name in ids) if is_told else (),
+        metric=None,
+        at_least=None,
+        evidence=(),
         again="when the workers, their network, the model or the load change",
     )
+    if near is None:
+        return decision
+    pair = (now.name, chosen.candidate.name) if chosen else (near.candidate.name, now.name)
+    runs = [visit.run for name in pair for visit in visits.get(name, ())]
+    if not ids.keys() >= set(pair) or has_gone_to_zero(runs, about.objective):
+        return decision
+    least = 1.0 if chosen and about.kind != CONTEXT else COST
+    return dataclasses.replace(decision, metric=about.objective.metric, at_least=least, evidence=tuple(ids[name] for name in pair))
 
 
 def measured(candidate: Candidate, visits: Sequence[Visit]) -> Measured | None:
@@ -131,12 +134,9 @@ def _claim(about: About, now: Candidate, near: Verdict | None, chosen: Verdict |
 def describe(candidate: Candidate) -> str:
     """Its configuration as it would be set by hand."""
     plan = candidate.plan
-    units = [int(part) for part in plan.tensor_split] or [0] * len(plan.workers)
-    if len(units) == len(plan.workers) and len(units) > 1:
-        units[-1] -= 1
-        where = " + ".join(f"{worker} {layers}" for worker, layers in zip(plan.workers, units, strict=True))
-    else:
-        where = ", ".join(map(str, plan.workers)) or "this machine"
+    where = ", ".join(map(str, plan.workers)) or "this machine"
+    if layers := plan.layers():
+        where = " + ".join(f"{worker} {count}" for worker, count in zip(plan.workers, layers, strict=True))
     return f"parallel {plan.slots}, ctx {plan.context}, on {where}"
 
 

@@ -1,5 +1,5 @@
 """
-The link to an rpc worker: how long a round trip takes, and how many bytes a second pass.
+Knocks at an rpc worker: how long a round trip to it takes.
 
 A knock is a connection that is closed without a word, which harms no worker, one after the other, because it serves
 one client at a time.
@@ -12,9 +12,9 @@ import contextlib
 import time
 
 from synaptic.endpoint import Endpoint
-from synaptic.errors import BackendError
+from synaptic.errors import BackendError, os_reason
 
-KNOCK_WITHIN = 5.0  # seconds
+_WITHIN = 5.0  # seconds
 
 
 async def knocks(endpoint: Endpoint, count: int) -> list[float]:
@@ -25,7 +25,7 @@ async def knocks(endpoint: Endpoint, count: int) -> list[float]:
 async def _knock(endpoint: Endpoint) -> float:
     began = time.monotonic()
     try:
-        async with asyncio.timeout(KNOCK_WITHIN):
+        async with asyncio.timeout(_WITHIN):
             reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
             took = time.monotonic() - began
             writer.write_eof()
@@ -34,5 +34,6 @@ async def _knock(endpoint: Endpoint) -> float:
                 writer.close()
                 await writer.wait_closed()
     except OSError as error:
-        raise BackendError(f"{endpoint} does not answer: {error.strerror or 'it takes too long'}", hint="try: rpc check") from error
+        why = "it takes too long" if isinstance(error, TimeoutError) else os_reason(error)
+        raise BackendError(f"{endpoint} does not answer: {why}", hint="try: rpc check") from error
     return took
