@@ -49,6 +49,7 @@ class _Claim:
     addresses: tuple[frozenset[str], ...]  # where each should come from
     strangers_after: float
     deadline: float
+    leader: Link
     found: concurrent.futures.Future[list[socket.socket]]
 
 
@@ -96,13 +97,13 @@ class Door:
         self._is_serving = self._awaits_workers = False
         self._wake()
 
-    def claim(self, hosts: Sequence[str], within: float) -> list[socket.socket]:
-        """The other workers that have connected, for these hosts. From the session's thread. LostError."""
+    def claim(self, hosts: Sequence[str], within: float, leader: Link) -> list[socket.socket]:
+        """The other workers that have connected, for these hosts, while the leader waits too. From the session's thread. LostError."""
         if not hosts:
             return []
         addresses = tuple(map(_addresses, hosts))
         now = time.monotonic()
-        claim = _Claim(addresses, now + STRANGERS, now + within, concurrent.futures.Future())
+        claim = _Claim(addresses, now + STRANGERS, now + within, leader, concurrent.futures.Future())
         self._claims.append(claim)
         self._wake()
         return claim.found.result()
@@ -173,11 +174,13 @@ class Door:
         silent = [caller for caller in self._callers if not caller.has_spoken]
         are_they = len(silent) == len(claim.addresses) or now >= claim.strangers_after
         chosen = _chosen(claim.addresses, silent, may_be_strangers=are_they)
-        if chosen is None and now < claim.deadline:
+        if chosen is None and now < claim.deadline and not claim.leader.has_left:
             return False
         self._awaits_workers = False
         if chosen is None:
-            claim.found.set_exception(LostError(f"{len(claim.addresses)} other workers should have connected, and have not"))
+            missing = f"{len(claim.addresses)} other workers should have connected, and have not"
+            why = f"{claim.leader.name} left before all other workers had connected" if claim.leader.has_left else missing
+            claim.found.set_exception(LostError(why))
             return True
         for caller in chosen:
             self._forget(caller)

@@ -22,6 +22,8 @@ ARCHITECTURES = {LLAMA: "llama", QWEN3: "qwen3", QWEN3_MOE: "qwen3moe"}
 WEIGHTS = {0: "F32", 1: "F16", 2: "Q40", 3: "Q80"}
 _BLOCK = {"F32": (1, 4), "F16": (1, 2), "Q40": (32, 18), "Q80": (32, 34)}  # values, bytes
 _LARGEST = 1 << 31
+_TOKENIZERS = {struct.pack("<I", magic): "is a tokenizer of distributed-llama, not its model" for magic in (0x567124, 0x567123)}
+_OTHERS = {b"GGUF": "is a GGUF file; model convert makes a distributed-llama model of one", **_TOKENIZERS}
 KEYS = (
     *("version", "architecture", "dim", "hidden_dim", "layers", "heads", "kv_heads", "experts", "active_experts", "vocabulary", "context"),
     *("activation", "rope_theta", "weights", "rope_scaling", "rope_low_frequency", "rope_high_frequency", "rope_original_context"),
@@ -126,6 +128,10 @@ def read_header(path: Path) -> DllamaHeader:
 
 
 def _values(raw: bytes) -> tuple[dict[str, int], int]:
+    if not raw:
+        raise NotAModelError("is empty: is the download complete?")
+    if raw[:4] in _OTHERS:
+        raise NotAModelError(_OTHERS[raw[:4]])
     if len(raw) < 8:
         raise NotAModelError("is not a distributed-llama model")
     magic, size = struct.unpack_from("<ii", raw)

@@ -40,13 +40,25 @@ class Loading:
         self._own = own
         self._sizes = {(op.name, op.index): op.weight for segment in reversed(node.segments) for op in reversed(segment.ops)}
         self._left: dict[Place, _Share] = dict(_shares(own, self._sizes, net, node)) if own else {}
-        self.differs = False  # what was sent, from the file
+        is_a_model = own is not None and any((each.name, each.index) in self._sizes for each in own.tensors)
+        self.differs = is_a_model and not self._left  # what was sent, from the file
+        self._compared = 0  # bytes
 
     @property
     def is_whole(self) -> bool:
         """Whether every weight of the graph is in the file."""
         parts = (slice_of(share.tensor, share.node, share.nodes) for share in self._left.values())
-        return sum(part.bytes for part in parts if part) == sum(size.n_bytes for size in self._sizes.values())
+        return sum(part.bytes for part in parts if part) == self.wanted
+
+    @property
+    def wanted(self) -> int:
+        """Bytes of all weights of the graph."""
+        return sum(size.n_bytes for size in self._sizes.values())
+
+    @property
+    def is_same(self) -> bool:
+        """Whether every weight was sent, and is in the file too."""
+        return not self.differs and self._compared == self.wanted
 
     def receive(self, root: Link, patience: float) -> None:
         """Until the root has no more. LostError, WireError, GraphError."""
@@ -55,6 +67,7 @@ class Loading:
             if size is None or head.offset + head.size > size.n_bytes:
                 raise GraphError(f"{head.size} bytes at {head.offset} of {head.name!r} {head.index}, where they have no place")
             ours = self._ours(self._left.pop((head.name, head.index, head.offset), None))
+            self._compared += head.size if ours is not None else 0
             for offset, count in _pieces(head.size, size):
                 piece = bytearray(count)
                 root.read_into(memoryview(piece), patience)

@@ -20,14 +20,15 @@ from synaptic.dllama.experts import READERS, Experts
 from synaptic.dllama.graph import GraphError, MatmulConfig, NetConfig, NodeConfig, OpConfig
 from synaptic.dllama.header import DllamaHeader
 from synaptic.dllama.layers import Head, message, tensors_of
-from synaptic.dllama.layout import OF_EXPERTS
+from synaptic.dllama.layout import OF_EXPERTS, kv_bytes
 from synaptic.dllama.model_file import Floats, ModelFile
 from synaptic.dllama.pressure import is_short
 from synaptic.dllama.reading import PIECE, PIECES, Reading, is_expert, takes_turns
-from synaptic.dllama.running import Cached, Loading, Pass, Tell, at_positions, chunks, context_of, embed, nobody, pipe
+from synaptic.dllama.running import Cached, Loading, Node, Pass, Placed, Tell, at_positions, chunks, context_of, embed, nobody, pipe
 from synaptic.dllama.shares import MOST_ROWS
 from synaptic.dllama.to_worker import CallOff
 
+_MIB = 1 << 20
 _ROOMS = 2  # one is read into while the other is used
 _FEW = 3  # tokens whose experts are there at the same time, at least
 _AT_ONCE = 16 * MOST_ROWS  # tokens that go through a layer before the next one's turn
@@ -60,7 +61,8 @@ class Needs:
     def pinned(self, memory: int) -> int:
         """How many layers can stay. GraphError when not even the least fits."""
         if memory < self.least:
-            raise GraphError(f"needs {self.least / 1e6:,.0f} MB even when read layer by layer, and is allowed {memory / 1e6:,.0f} MB")
+            least, allowed = -(-self.least // _MIB), memory // _MIB
+            raise GraphError(f"needs {least:,} MiB even when read layer by layer, and is allowed {allowed:,} MiB")
         fitting = (memory - self.always - self.few * self.expert) // self.layer
         return self.layers if fitting >= self.layers else fitting - _ROOMS
 
@@ -103,6 +105,7 @@ class LayerCache:
         needed = needs(file.header, context)
         self.pinned = self._fixed = needed.pinned(memory)
         self._few, places = needed.few, needed.places(memory)
+        self._rooms = min(_ROOMS, needed.layers - self.pinned) * needed.layer + places * needed.expert  # bytes
         self._is_short = is_short
         self._reading: Reading | None = None
         self._tell: Tell = nobody
@@ -119,8 +122,8 @@ class LayerCache:
     def open(self, call_off: CallOff, tell: Tell) -> None:
         self._call_off, self._tell = call_off, tell
         every = tensors_of(self.file, 0, self.header.layers)
-        here = [tensor for tensor in every if not is_expert(self.file, tensor)]
-        kept = [tensor for tensor in here if tensor.index < self.pinned or not takes_turns(self.file, tensor)]
+        dense = [tensor for tensor in every if not is_expert(self.file, tensor)]
+        kept = [tensor for tensor in dense if tensor.index < self.pinned or not takes_turns(self.file, tensor)]
         done, total = 0, sum(tensor.bytes for tensor in kept)
         for tensor in kept:
             call_off.check()
@@ -129,6 +132,8 @@ class LayerCache:
             done += tensor.bytes
             tell(Loading(done, total))
         self._read_ahead()
+        here = Node("", 0, self.pinned, done + self._rooms, kv_bytes(self.header, 1, self.context))
+        tell(Placed((here,), self.header.layers - self.pinned))
 
     def feed(self, tokens: Sequence[int], position: int, *, wants_logits: bool = True) -> Floats:
         row = np.zeros(self.header.dim, np.float32)

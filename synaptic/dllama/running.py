@@ -38,9 +38,10 @@ class Node:
 
 @dataclasses.dataclass(frozen=True)
 class Placed:
-    """Where the model is now; told when everything is there."""
+    """Where the model is now; told when everything is there. `turns`: layers that are read from the file in every pass."""
 
     nodes: tuple[Node, ...]
+    turns: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ from synaptic.dllama import granting, holding, syncs, wire
 from synaptic.dllama.graph import POSITIONS, FloatType, GraphError, NetConfig, NodeConfig
 from synaptic.dllama.link import Link, LostError
 from synaptic.dllama.loading import Loading
-from synaptic.dllama.session import ACK, HELD
+from synaptic.dllama.session import ACK, FULL, HELD
 
 if TYPE_CHECKING:
     from synaptic.dllama.executor import Executor
@@ -45,8 +45,8 @@ class Terms:
 class Mesh(Protocol):
     """Where the other workers' connections come in."""
 
-    def claim(self, hosts: Sequence[str], within: float) -> list[socket.socket]:
-        """One for each of these hosts, in this order as far as that can be told. LostError when they do not come."""
+    def claim(self, hosts: Sequence[str], within: float, leader: Link) -> list[socket.socket]:
+        """One for each of these hosts, in this order as far as that can be told. LostError when they do not come, or the leader leaves."""
 
 
 def serve(opened: list[Link], hello: wire.Hello, mesh: Mesh, terms: Terms, tell: Callable[[str], None]) -> None:
@@ -62,12 +62,15 @@ def serve(opened: list[Link], hello: wire.Hello, mesh: Mesh, terms: Terms, tell:
     root.write(granting.granted(terms.memory) if granting.is_asked(net) else ACK, terms.patience)
     root.read(wire.ack(), terms.patience)
     node = root.read(wire.node_config(), terms.patience)
-    with contextlib.closing(_executor(net, node, hello.n_workers, terms)) as executor:
-        tell(f"node {node.node_index} of {net.n_nodes}: {_megabytes(needed(net, node))} in use")
+    with contextlib.closing(_executor(net, node, root, hello.n_workers, terms)) as executor:
+        if node.segments:
+            tell(f"node {node.node_index} of {net.n_nodes}: {_layers(node)}{megabytes(needed(net, node))} in use")
+        else:
+            tell("nothing to compute: somebody looks, or holds this worker for later")
         _load(root, Loading(net, node, executor, terms.own), holding.asked(net), terms, tell)
         _meet(opened, hello, mesh, terms)
         root.write(ACK, terms.patience)
-        _pass(net, node, executor, opened, terms)
+        _pass(net, node, executor, opened, terms, tell)
 
 
 def _load(root: Link, loading: Loading, question: holding.Question | None, terms: Terms, tell: Callable[[str], None]) -> None:
@@ -75,7 +78,10 @@ def _load(root: Link, loading: Loading, question: holding.Question | None, terms
     root.write(HELD if holds else ACK, terms.patience)
     loading.receive(root, terms.patience)
     from_file = loading.complete(_Progress(root, terms.patience) if holds else lambda _: None)
-    tell("weights loaded" + (f", {_megabytes(from_file)} of them from our own file" if from_file else ""))
+    if from_file:
+        tell(f"weights loaded, {megabytes(from_file)} of them from our own file")
+    elif loading.wanted:
+        tell("weights loaded" + (", the same as in our own file" if loading.is_same else ""))
     if loading.differs:
         tell("the model that was sent is not the one of our own file")
 
@@ -99,20 +105,26 @@ def needed(net: NetConfig, node: NodeConfig) -> int:
     return plain + int(sum(size.n_bytes * (_REPACKED if size.type is FloatType.Q40 else 1) for size in weights))
 
 
+def _layers(node: NodeConfig) -> str:
+    found = [op.index for segment in node.segments for op in segment.ops if op.weight.n_bytes and op.name.startswith("block_")]
+    return f"layers {min(found)} to {max(found)}, " if found else ""
+
+
 def _dial(peer: wire.Peer) -> Link:
     name = f"the worker {peer.host}:{peer.port}"
     try:
         return Link(socket.create_connection((peer.host, peer.port), timeout=_SETTLING), name)
     except (OSError, UnicodeError) as error:
-        raise LostError(f"{name} cannot be reached: {error}") from error
+        raise LostError(f"{name} cannot be reached: {str(getattr(error, 'strerror', None) or error).lower()}") from error
 
 
-def _executor(net: NetConfig, node: NodeConfig, n_links: int, terms: Terms) -> Executor:
+def _executor(net: NetConfig, node: NodeConfig, root: Link, n_links: int, terms: Terms) -> Executor:
     syncs.check(net, node, n_links)
     if not net.pipes or net.pipes[POSITIONS].size.type is not FloatType.F32 or net.pipes[POSITIONS].size.length < net.n_batches:
         raise GraphError("no pipe for positions")
     if (needs := needed(net, node)) > terms.memory:
-        raise GraphError(f"{_megabytes(needs)}, more than --memory allows, which is {_megabytes(terms.memory)}")
+        root.write(FULL, terms.patience)
+        raise GraphError(f"{megabytes(needs)}, more than --memory allows, which is {megabytes(terms.memory)}")
     from synaptic.dllama.executor import Executor  # takes a moment
 
     return Executor(net, node, terms.threads)
@@ -121,35 +133,40 @@ def _executor(net: NetConfig, node: NodeConfig, n_links: int, terms: Terms) -> E
 def _meet(opened: list[Link], hello: wire.Hello, mesh: Mesh, terms: Terms) -> None:
     """By now every other worker has met all of its own: who has connected and not said a word is one."""
     hosts = [peer.host for peer in hello.peers[: hello.index]]
-    found = mesh.claim(hosts, terms.patience)
+    found = mesh.claim(hosts, terms.patience, opened[0])
     came = [Link(sock, f"the worker {host}") for host, sock in zip(hosts, found, strict=True)]
     for link in came:
         link.follow(opened[0])
     opened[1:1] = came
 
 
-def _pass(net: NetConfig, node: NodeConfig, executor: Executor, links: Sequence[Link], terms: Terms) -> None:
+def _pass(net: NetConfig, node: NodeConfig, executor: Executor, links: Sequence[Link], terms: Terms, tell: Callable[[str], None]) -> None:
     import numpy
 
     rows = [pipe.view(numpy.uint8).reshape(-1, max(spec.size.row_bytes, 1)) for pipe, spec in zip(executor.pipes, net.pipes, strict=True)]
     others = syncs.Others(node.node_index, net.n_nodes, links)
     exchanges = [syncs.exchanges(segment, rows, others, terms.patience) for segment in node.segments]
     positions = executor.pipes[POSITIONS].reshape(-1)
-    root = links[0]
-    while True:
-        root.await_word(terms.idle)
-        control = root.read(wire.control(), terms.patience)
-        count = control.batch_size
-        if count == 0:
-            return
-        if count > net.n_batches:
-            raise wire.WireError(f"starts a pass of {count} rows, and {net.n_batches} is the most")
-        positions[:count] = range(control.position, control.position + count)
-        for index, steps in enumerate(exchanges):
-            executor.run(index, count, control.position)
-            for step in steps:
-                step(count)
+    root, tokens = links[0], 0
+    try:
+        while True:
+            root.await_word(terms.idle)
+            control = root.read(wire.control(), terms.patience)
+            count = control.batch_size
+            if count == 0:
+                return
+            if count > net.n_batches:
+                raise wire.WireError(f"starts a pass of {count} rows, and {net.n_batches} is the most")
+            positions[:count] = range(control.position, control.position + count)
+            for index, steps in enumerate(exchanges):
+                executor.run(index, count, control.position)
+                for step in steps:
+                    step(count)
+            tokens += count
+    finally:
+        if tokens:
+            tell(f"computed {tokens:,} token{'s' * (tokens > 1)}")
 
 
-def _megabytes(count: int) -> str:
+def megabytes(count: int) -> str:
     return f"{count / 1e6:,.0f} MB"

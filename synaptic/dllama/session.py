@@ -18,7 +18,12 @@ import struct
 
 ACK = struct.pack("<I", 23571114)
 HELD, LOADED, ROOM = b"HELD", b"LOAD", b"ROOM"  # what ours says to ours: see holding and granting
+FULL = b"FULL"  # ours, in place of the ACK of a NodeConfig: there is no room for it, and the session is over
 BUSY = b"busy: this dllama worker serves another root\n"  # what ours says in place of the first ACK; the original is silent
+REFUSALS = {
+    BUSY[:4]: "serves another root: wait for that, or go without it (dllama remove)",
+    FULL: "has no room for its part: start it with more --memory, or go without it (dllama remove)",
+}
 
 _F32 = 0
 _HELLO = struct.pack("<II", 1, 0)

@@ -192,7 +192,7 @@ class ToWorker(Link):
             return self._naming(lambda: self.read(reading, self.patience))
         except wire.WireError as error:
             self._has_failed = True
-            said = str(error) if isinstance(error, wire.BusyError) else f"is no dllama worker: it {error}"
+            said = str(error) if isinstance(error, wire.RefusedError) else f"is no dllama worker: it {error}"
             raise LostWorkerError(self.worker, said) from error
 
     def _naming(self, act: Callable[[], T]) -> T:

@@ -39,7 +39,7 @@ from synaptic.dllama.graph import (
     View,
     WeightMessage,
 )
-from synaptic.dllama.session import ACK, BUSY
+from synaptic.dllama.session import ACK, REFUSALS
 
 T = TypeVar("T")
 Reading = Generator[int, bytes, T]
@@ -57,8 +57,8 @@ class WireError(ValueError):
     """The peer sent what nobody may send. Says what, in words that follow its name."""
 
 
-class BusyError(WireError):
-    pass
+class RefusedError(WireError):
+    """One of our workers says why not."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,9 +153,9 @@ def encode_control(control: Control) -> bytes:
 
 
 def ack(instead: bytes = ACK) -> Reading[bool]:
-    """Whether `instead` came in its place. BusyError from one of our workers that is in use."""
-    if (received := (yield len(ACK))) == BUSY[: len(ACK)]:
-        raise BusyError("serves another root")
+    """Whether `instead` came in its place. RefusedError from one of ours."""
+    if why := REFUSALS.get(received := (yield len(ACK))):
+        raise RefusedError(why)
     if received not in (ACK, instead):
         raise WireError(f"sent {received.hex(' ')} where an acknowledgement belongs")
     return received != ACK

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import importlib.util
 import os
 import re
@@ -25,13 +26,18 @@ from synaptic.dllama.door import Door
 from synaptic.dllama.graph import GraphError
 from synaptic.dllama.header import NotAModelError
 from synaptic.dllama.link import Link, LostError
-from synaptic.dllama.serve import Terms, serve
+from synaptic.dllama.serve import Terms, megabytes, serve
 
 if TYPE_CHECKING:
     from synaptic.dllama.model_file import ModelFile
 
 PORT = 9999  # the one of the original's documents, where `dllama discover` looks; its program's own default is 9990
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30, "ti": 1 << 40}
+_WAYS_OUT = {
+    errno.EADDRINUSE: "   try: --port 9998, or 0 for any that is free",
+    errno.EADDRNOTAVAIL: "   it is none of this machine's, which hostname -I lists",
+    errno.EACCES: "   try: --port 9999",
+}
 _LEAVING = 5.0  # seconds for a session to notice that we end
 
 
@@ -46,10 +52,12 @@ class Worker:
         self._tell = tell
         self._opened: list[Link] = []  # of the session
         self._session: threading.Thread | None = None
+        self._ends = False
 
     def run(self) -> None:
         """Until `stop`."""
         self._door.run()
+        self._ends = True
         for link in list(self._opened):
             link.cut()
         if self._session:
@@ -59,6 +67,12 @@ class Worker:
         """From any thread or signal."""
         self._door.close()
 
+    def stop_on(self, *signals: signal.Signals) -> None:
+        """From the main thread. Another one may take the signal while this one falls asleep: then only a byte wakes it."""
+        signal.set_wakeup_fd(self._door.ring.fileno(), warn_on_full_buffer=False)
+        for number in signals:
+            signal.signal(number, lambda *_: self.stop())
+
     def _welcome(self, root: Link, hello: wire.Hello) -> None:
         self._opened = [root]
         self._session = threading.Thread(target=self._serve, args=(root, hello), daemon=True)
@@ -66,6 +80,7 @@ class Worker:
 
     def _serve(self, root: Link, hello: wire.Hello) -> None:
         self._tell(f"{root.name} connected: worker {hello.index + 1} of {hello.n_workers}")
+        end = "a mistake of this worker"
         try:
             serve(self._opened, hello, self._door, self._terms, self._tell)
             end = f"{root.name} said stop"
@@ -80,8 +95,8 @@ class Worker:
         finally:
             for link in self._opened:
                 link.close()
+            self._tell(f"session over: {'this worker ends' if self._ends else end}")
             self._door.left()
-        self._tell(f"session over: {end}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,15 +108,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _tell(str(error))
         return 1
     worker = Worker(listener, terms, _tell)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: worker.stop())
+    worker.stop_on(signal.SIGTERM, signal.SIGINT)
     host, port = listener.getsockname()[:2]
-    how = "" if importlib.util.find_spec("numba") else ", slowly: numba is missing"
-    _tell(f"listening on {host}:{port}, {options.threads} threads, {options.memory / 1e9:.1f} GB of memory{how}")
+    _tell(f"listening on {host}:{port}, {_lent(options)}")
+    _tell(_reached(host, port))
     threading.Thread(target=_warm, daemon=True).start()
     with _announced(options, host, port):
         worker.run()
     return 0
+
+
+def _lent(options: argparse.Namespace) -> str:
+    memory = f"{options.memory / 1e9:.1f} GB" if options.memory >= 1e9 else megabytes(options.memory)
+    what = [f"{options.threads} thread{'s' * (options.threads > 1)}", f"{memory} of memory"]
+    what += [f"{options.model.name} at hand"] if options.model else []
+    what += [] if importlib.util.find_spec("numba") else ["slowly: numba is missing"]
+    return ", ".join(what)
+
+
+def _reached(host: str, port: int) -> str:
+    """What to type on the machine of a root."""
+    where = "ADDRESS" if host == "0.0.0.0" else host
+    alone = "; this machine alone reaches it, others with --host ADDRESS" if host.startswith("127.") else ""
+    return f"  for its root: dllama add {where}:{port}, or distributed-llama's own with --workers {where}:{port}{alone}"
 
 
 def _announced(options: argparse.Namespace, host: str, port: int) -> contextlib.AbstractContextManager[None]:
@@ -136,7 +165,7 @@ def _listener(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=128)
     except (OSError, UnicodeError) as error:
         why = str(getattr(error, "strerror", None) or error).partition(" (while")[0].lower()
-        raise CannotServeError(f"cannot listen on {host}:{port}: {why}") from error
+        raise CannotServeError(f"cannot listen on {host}:{port}: {why}{_WAYS_OUT.get(getattr(error, 'errno', None) or 0, '')}") from error
 
 
 def _warm() -> None:

@@ -6,6 +6,7 @@ and every session ended politely, whatever happens.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 
 from synaptic.dllama.link import LostError
@@ -58,9 +59,13 @@ class Workers:
             link.cut()
 
     def finish(self) -> None:
-        """As often as you like."""
-        while self.links:
-            self.links.pop().finish()
+        """As often as you like. All at once: they may be waiting for each other."""
+        ending = [threading.Thread(target=link.finish) for link in self.links]
+        self.links.clear()
+        for thread in ending:
+            thread.start()
+        for thread in ending:
+            thread.join()
 
     def blamed(self, error: LostError) -> LostError:
         """

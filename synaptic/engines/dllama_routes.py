@@ -99,13 +99,11 @@ class DllamaRoutes:
         """Over the built-in root. `split`: tensor, layers or none. EngineError, BackendError."""
         values = self._values()
         context = context_of(model, values.context)
-        loaded = self.roots.of(model.name)
-        is_spread = values.distributed_inference_enabled or split is not None
-        is_as_wanted = loaded is not None and (loaded.is_pinned or is_spread is bool(loaded.plan.workers))
-        if loaded and split is None and is_as_wanted and loaded.plan.context == context:
+        if split is None and (loaded := self._root_as_wanted(model, context)):
             self._rooted[model.name] = loaded
             why, prediction = await self._loaded_there(loaded), await self._prediction(loaded)
             return Route(BUILTIN, model, why, loaded.plan, is_forced=is_forced, prediction=prediction)
+        is_spread = values.distributed_inference_enabled or split is not None
         known = await self._known().check() if is_spread and split != NONE else []
         workers = known if any(each.is_there for each in known) else []
         found = await self.planned(model, workers, context, split)
@@ -114,15 +112,19 @@ class DllamaRoutes:
                 f"{model.name} does not fit these workers: {gib(found.missing)} missing",
                 hint=f"try: dllama add more workers, a smaller context, or: dllama root {model.name} --split none",
             )
-        known_speeds = () if found.prediction.is_assumed else found.layers
-        self._rooted[model.name] = Rooted(found.plan, found.split, layers=known_speeds)
-        how = found.why
-        if found.split == LAYERS and not known_speeds:  # those counts are a guess
-            how = f"a run of layers for each of {plural(len(found.plan.workers), 'worker')}, as long as it is fast, which is measured first"
-        why = f"by the built-in root: {how if is_spread else 'distributed is off'}"
+        is_guess = found.prediction.is_assumed
+        self._rooted[model.name] = Rooted(found.plan, found.split, layers=() if is_guess else found.layers)
+        why = f"by the built-in root: {_how(found) if is_spread else 'distributed is off'}"
         why += "; no dllama worker is ready" if known and not workers else ""
-        prediction = None if found.prediction.is_assumed else found.prediction
-        return Route(BUILTIN, model, why, found.plan, is_forced=is_forced, prediction=prediction)
+        return Route(BUILTIN, model, why, found.plan, is_forced=is_forced, prediction=None if is_guess else found.prediction)
+
+    def _root_as_wanted(self, model: Model, context: int) -> Rooted | None:
+        """One that runs over workers, or here alone, as the settings say now; one that was started by hand is as it is."""
+        loaded = self.roots.of(model.name)
+        if loaded is None or loaded.plan.context != context:
+            return None
+        is_spread = self._values().distributed_inference_enabled
+        return loaded if loaded.is_pinned or is_spread is bool(loaded.plan.workers) else None
 
     async def _loaded_there(self, loaded: Rooted) -> str:
         """One that was lost and is back does not take part before the next start."""
@@ -177,6 +179,12 @@ class DllamaRoutes:
         if one is None or one.plan.context != context or (one.plan.workers and not is_spread):
             return None
         return one.plan if one.plan.workers or not (is_spread and self._known().backends()) else None
+
+
+def _how(found: DllamaPlan) -> str:
+    if found.split == LAYERS and found.prediction.is_assumed:  # its counts are a guess
+        return f"a run of layers for each of {plural(len(found.plan.workers), 'worker')}, as long as it is fast, which is measured first"
+    return found.why
 
 
 def _nothing_known(workers: Sequence[Backend]) -> list[Machine]:

@@ -15,6 +15,7 @@ from synaptic.engines.root_events import RootAnswered
 from synaptic.engines.root_figures import PassFigures
 from synaptic.engines.running_root import HERE, Held, Rooted, RunningRoot
 from synaptic.events import Bus, Noticed, Work
+from synaptic.results import plural
 
 if TYPE_CHECKING:
     from synaptic.dllama import running
@@ -38,6 +39,7 @@ class Root:
         self._generating = 0
         self._left = rooted.plan.workers
         self._held: tuple[Held, ...] = ()
+        self._turns = ""
         self._losses: list[tuple[running.Lost, float]] = []  # while it is being spread again, and since when
         self.overcame: list[Overcome] = []
         self._told_of: set[str] = set()  # workers that read their own files
@@ -51,7 +53,7 @@ class Root:
     @property
     def seen(self) -> RunningRoot:
         plan, split, storage = self.rooted.plan, self.rooted.split, self.last.storage if self.last else None
-        return RunningRoot(plan, split, self._state, self._generating, self._left, self._held, storage.said if storage else "")
+        return RunningRoot(plan, split, self._state, self._generating, self._left, self._held, storage.said if storage else self._turns)
 
     def tell(self, fact: running.Fact) -> None:
         """Called in the root's thread."""
@@ -89,6 +91,7 @@ class Root:
             case running.Placed():
                 self._figures.session_began()
                 self._held, self._state = tuple(map(_held, fact.nodes)), "ready"
+                self._turns = f"{plural(fact.turns, 'layer')} read from the file in turn, for every token" if fact.turns else ""
                 self._count_losses()
                 self._tell_of_files()
             case running.Lost():

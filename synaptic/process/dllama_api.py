@@ -17,10 +17,8 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-
-import psutil
 
 from synaptic.cluster.backend import Backend
 from synaptic.cluster.dllama_workers import DllamaWorkers
@@ -38,6 +36,7 @@ from synaptic.process.coordinator_ledger import CoordinatorLedger
 from synaptic.process.dllama_command import FIRST_PORT, HOST, Start, command_line, log_of
 from synaptic.process.dllama_log import explain, has_no_port, is_reconnecting, step_of
 from synaptic.process.placement import HERE, Share
+from synaptic.process.reading import tell_reading
 from synaptic.process.relay_figures import Traffic
 from synaptic.process.spawn import Spec
 from synaptic.process.variables import inherited
@@ -170,7 +169,7 @@ class DllamaCoordinator:
             is_ready=self._is_ready,
             on_line=self._hear,
             on_change=self._changed,
-            sign_of_life=self._progress,
+            sign_of_life=lambda child: tell_reading(child.pid, self.plan.model, self._work),
             explain=lambda child: self.lost or explain(child.last_words),
             on_spawn=self._spawned,
             patience=self._patience,
@@ -262,16 +261,6 @@ class DllamaCoordinator:
         if pid := self.child.pid:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
-
-    def _progress(self, child: Child) -> Hashable:
-        """Bytes of the model that have been read: the mapped file grows into the process's memory as it is sent."""
-        resident = 0
-        with contextlib.suppress(psutil.Error):
-            resident = psutil.Process(child.pid).memory_info().rss if child.pid else 0
-        if self._work and resident:
-            layers, share = self.plan.model.layers, min(resident / max(self.plan.model.bytes, 1), 1.0)
-            self._work.update(done=int(layers * share), total=layers, unit="layers")
-        return resident >> 20
 
     async def _is_ready(self, child: Child) -> bool:
         if self._judging or not await self._listens():

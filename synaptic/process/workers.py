@@ -126,7 +126,8 @@ class Workers:
 
     async def _start_one(self, how: Start, host: str, port: int) -> LocalWorker:
         endpoint = Endpoint(host, free_port(host, port) if how.certificate is None else _free_on_both(host, port))
-        log = self._logs / f"worker-{endpoint.port}.log"
+        where = "" if host == HOST else f"{host.replace(':', '.')}-"
+        log = self._logs / f"worker-{where}{endpoint.port}.log"
         child = Child(
             Spec(f"worker {endpoint}", how.words(endpoint), how.variables(self._variables), log),
             self._bus,

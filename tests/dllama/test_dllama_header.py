@@ -42,7 +42,10 @@ def test_a_mixture_counts_its_experts(tmp_path: Path) -> None:
 
 
 LIES = {
-    "nothing": (b"", "is not a distributed-llama model"),
+    "nothing": (b"", "is empty"),
+    "three bytes": (b"\xcd\xab\0", "is not a distributed-llama model"),
+    "llama.cpp's": (b"GGUF" + bytes(99), "is a GGUF file; model convert makes"),
+    "its tokenizer": (struct.pack("<II", 0x567124, 64) + bytes(99), "is a tokenizer"),
     "a text": (b"function y = f(x)\n" * 9, "is not a distributed-llama model"),
     "the old format": (struct.pack("<ii", 0xABCD00, 8), "old format"),
     "a header without end": (struct.pack("<ii", 0x0A00ABCD, 2**31 - 8), "claims a header of"),

@@ -52,8 +52,12 @@ def test_it_computes_what_a_model_in_memory_computes(file, room):
     expected = [whole.feed(TEXT[:-1], 0).copy(), whole.feed(TEXT[-1:], len(TEXT) - 1).copy()]
     whole.close()
     needed = needs(file.header)
-    running = opened(file, needed.least + room * needed.layer)
+    facts = []
+    running = opened(file, needed.least + room * needed.layer, facts.append)
     assert running.pinned == (room if room < 5 else 7)
+    placed = facts[-1]
+    assert (placed.nodes[0].last, placed.turns) == (running.pinned, 7 - running.pinned)
+    assert placed.nodes[0].weights <= needed.least + room * needed.layer
     for _ in range(2):
         assert (running.feed(TEXT[:-1], 0) == expected[0]).all()
         assert (running.feed(TEXT[-1:], len(TEXT) - 1) == expected[1]).all()
@@ -106,7 +110,7 @@ def test_the_budget_decides(file):
     assert isinstance(Spreading(memory=needed.whole - 1).running(file), LayerCache)
     assert isinstance(Spreading(memory=needed.whole).running(file), LayerRoot)
     assert isinstance(Spreading().running(file), LayerRoot)
-    with pytest.raises(GraphError, match="MB even when read layer by layer, and is allowed"):
+    with pytest.raises(GraphError, match="MiB even when read layer by layer, and is allowed"):
         LayerCache(file, needed.least - 1)
 
 

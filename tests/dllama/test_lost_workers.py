@@ -13,6 +13,7 @@ from dllama.cpp import HOST, TOKENIZER, WITHIN, cpp_root, cpp_workers  # noqa: F
 from dllama.synthetic import write_model
 from dllama.workers import HOST as OURS
 from dllama.workers import launched  # noqa: F401 - a fixture
+from ports import free_port
 
 from synaptic.dllama.generate import Generator
 from synaptic.dllama.measure import measure
@@ -36,8 +37,7 @@ def sixths(tmp_path):
 
 
 def absent() -> Peer:
-    with socket.create_server((HOST, 0)) as probe:
-        return Peer(HOST, probe.getsockname()[1])
+    return Peer(HOST, free_port(HOST))
 
 
 async def survivors(workers):

@@ -38,7 +38,7 @@ def test_one_of_ours_tells_what_it_grants_a_session(launched):  # noqa: F811
 
 def test_one_that_grants_too_little_says_so_and_stays(launched):  # noqa: F811
     worker = launched("--memory", "5MB")
-    with pytest.raises(LostWorkerError):
+    with pytest.raises(LostWorkerError, match="has no room for its part: start it with more"):
         measure(Peer(HOST, worker.port), size=MATRIX)
     worker.says("more than --memory allows")
     worker.serves()

@@ -131,6 +131,15 @@ def test_a_root_that_is_killed_in_the_middle(worker, original, number):
     assert pieces(root([worker.port], steps=300)) == first
 
 
+def test_a_root_that_wants_more_memory_than_is_granted_ends_and_the_worker_stays(launched):  # noqa: F811
+    small = launched("--memory", "1MB")
+    refused = root([small.port])
+    refused.communicate(timeout=30)
+    assert refused.returncode != 0
+    small.says("more than --memory allows")
+    small.serves()
+
+
 def test_a_root_that_hangs_is_left_and_the_next_is_served(launched):  # noqa: F811
     hasty = launched("--patience", "1", "--idle", "1")
     hanging = root([hasty.port], steps=500)

@@ -53,6 +53,15 @@ async def test_layers_say_what_the_real_one_said_alone(layers, peers):
     assert last.computing > 0 < last.waiting
 
 
+async def test_a_token_costs_each_worker_one_row_there_and_one_back(peers):
+    """Of 256 floats, with eight bytes that say which token it is: no weights, whatever the size of the model."""
+    facts = []
+    await our_root(MODEL, Spreading(peers, Split.LAYERS, layers=(1, 2, 1)), PROMPT, STEPS, tell=facts.append)
+    before, after = [fact.traffic for fact in facts if isinstance(fact, Pass)][-2:]
+    costs = {(now.sent - then.sent, now.received - then.received) for then, now in zip(before, after, strict=True)}
+    assert costs == {(8 + 4 * 256, 4 * 256)}
+
+
 def test_our_worker_is_measured_and_parked(peers):
     for _ in range(3):
         assert measure(peers[0]).macs > 1e7

@@ -95,6 +95,16 @@ def test_others_that_do_not_come_end_the_session(launched, after):  # noqa: F811
     hasty.serves()
 
 
+def test_a_root_that_leaves_before_the_others_have_come_is_not_waited_for(worker, after):
+    """As one does that could not go on with another worker."""
+    with worker.connect() as root:
+        configure(root, NET, NODE, hello(after))
+        root.sendall(wire.NO_MORE_WEIGHTS)
+        after.accept()[0].close()
+    worker.says("left before all other workers had connected")
+    worker.serves()
+
+
 def test_another_that_cannot_be_reached_ends_the_session(worker):
     with worker.connect() as root, socket.create_server((HOST, 0)) as gone:
         said = hello(gone)
@@ -102,7 +112,7 @@ def test_another_that_cannot_be_reached_ends_the_session(worker):
         root.sendall(wire.encode_hello(said))
         assert exactly(root, 4) == ACK
         root.sendall(ACK)
-        assert worker.says("cannot be reached").endswith("[Errno 111] Connection refused")
+        assert worker.says("cannot be reached").endswith("cannot be reached: connection refused")
     worker.serves()
 
 

@@ -251,6 +251,8 @@ def test_it_ends_when_it_is_told_to(launched, number, busy):  # noqa: F811
         assert worker.process.wait(30) == 0
         with contextlib.suppress(ConnectionResetError):  # it had not got round to us
             assert sock.recv(1) == b""
+    if busy:
+        worker.says("session over: this worker ends")
     with pytest.raises(ConnectionRefusedError):
         worker.connect()
 
