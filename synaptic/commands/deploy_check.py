@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from synaptic.commands.profile import profiles_of
 from synaptic.commands.registry import registry
 from synaptic.errors import UsageError
+from synaptic.files import path_of
 from synaptic.results import Rows, plural
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ async def check(session: Session, folder: str, *, live: bool = False, root: str 
     Whether every file is as it was written, its profile still says the same, and no worker listens where strangers
     could reach it, for its protocol has no key.
 
-    With --live, every node is asked over ssh, and changed in nothing: whether each file is what was rendered, whether
+    With --live, every machine is asked over ssh, and changed in nothing: whether each file is what was rendered, whether
     programs are the builds that were recorded and for its architecture, and on which addresses ports are open. Then
     workers of llama.cpp are shaken hands with and heads asked for their health; to a worker of distributed-llama
     nothing connects. With --root, files are looked for in a folder that stands for the machine --node.
@@ -42,7 +43,7 @@ async def check(session: Session, folder: str, *, live: bool = False, root: str 
     from synaptic.deploy.reach.drift import exposed_units
 
     profiles = profiles_of(session)
-    found = await asyncio.to_thread(rendering, Path(folder).expanduser())
+    found = await asyncio.to_thread(rendering, path_of(folder))
     wrong = await asyncio.to_thread(findings, found, profiles)
     wrong += await asyncio.to_thread(lambda: list(exposed_units(found)))
     if live or root:
@@ -51,7 +52,7 @@ async def check(session: Session, folder: str, *, live: bool = False, root: str 
                 f"{found.folder} was rendered for {found.target}, which installs nothing", hint="render it with --target systemd or ansible"
             )
         profile = await asyncio.to_thread(described, found)
-        wrong += await (_live(session, found, profile) if live else _in_folder(found, profile, Path(root or "").expanduser(), node))
+        wrong += await (_live(session, found, profile) if live else _in_folder(found, profile, path_of(root or ""), node))
     return Rows(
         key="findings",
         items=wrong,
@@ -71,7 +72,7 @@ async def _live(session: Session, found: Rendering, profile: Profile) -> list[Fi
     variables, services = session.environment.variables, await asyncio.to_thread(_services, profile)
     client(variables)
     names = list(dict.fromkeys(node for node, _ in found.installed()))
-    with session.bus.work(f"asking {plural(len(names), 'node')}"):
+    with session.bus.work(f"asking {plural(len(names), 'machine')}"):
         asked = (ask(profile, profile.nodes[name], *_paths(found, services, name), variables) for name in names)
         machines = await asyncio.gather(*asked)
         wrong = [each for machine in machines for each in (*_of(found, profile, machine), *exposure(machine, services))]
@@ -85,10 +86,8 @@ async def _in_folder(found: Rendering, profile: Profile, root: Path, node: str |
     from synaptic.deploy.reach.installed import look
 
     services = await asyncio.to_thread(_services, profile)
-    names = list(dict.fromkeys(name for name, _ in found.installed()))
-    if (node is None and len(names) != 1) or (node is not None and node not in names):
-        raise UsageError("which node does the folder stand for?", hint=f"add --node {'|'.join(names)}")
-    machine = await asyncio.to_thread(look, node or names[0], root, *_paths(found, services, node or names[0]))
+    name = found.node(node)
+    machine = await asyncio.to_thread(look, name, root, *_paths(found, services, name))
     return _of(found, profile, machine)
 
 

@@ -13,6 +13,7 @@ from synaptic.commands.in_thread import in_thread
 from synaptic.commands.profile import names, profiles_of
 from synaptic.commands.registry import registry
 from synaptic.errors import SynapticError, UsageError
+from synaptic.files import path_of
 from synaptic.models.meter import Meter
 from synaptic.results import Cell, Rows, gib, plural
 
@@ -47,7 +48,7 @@ async def models(
     """
     from synaptic.deploy.files.models_dir import read_manifest, scanned, verify, write_manifest
 
-    place = Path(folder).expanduser()
+    place = path_of(folder)
     if not place.is_dir():
         raise UsageError(f"{place} is no folder", hint="name the one that models are in")
     if source and not write:

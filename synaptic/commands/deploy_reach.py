@@ -11,6 +11,7 @@ from synaptic.commands.grammar import Complete
 from synaptic.commands.profile import names, profiles_of
 from synaptic.commands.registry import registry
 from synaptic.errors import UsageError
+from synaptic.files import path_of
 from synaptic.results import Cell, Lines, Note, Rows, gib, plural
 
 if TYPE_CHECKING:
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 
 @registry.command("deploy status", group="deploy")
 async def status(session: Session, profile: Annotated[str, Complete(names)]) -> Rows[ServiceState]:
-    """Ask every node of a profile, over ssh, how its services are: state, restarts, time to repair, memory, port.
+    """Ask every machine of a profile, over ssh, how its services are: state, restarts, time to repair, memory, port.
 
     The time to repair (MTTR) is the mean, over the automatic restarts that the journal still knows, from the end of
     a service's process until systemd counted it as started again: for a head, until it has written a token.
 
-    Each node runs llama-service-status, which deploy render puts there; it asks systemd and the kernel, and connects
+    Each machine runs llama-service-status, which deploy render puts there; it asks systemd and the kernel, and connects
     to no worker. ssh must know its way without a password. A rendered folder, such as ./beefcake, names its profile too.
 
     See also: deploy render, profile show
@@ -38,13 +39,13 @@ async def status(session: Session, profile: Annotated[str, Complete(names)]) -> 
     from synaptic.deploy.reach.status import states
 
     own = await asyncio.to_thread(chosen, profile, profiles_of(session))
-    with session.bus.work(f"asking {plural(len(own.nodes), 'node')}"):
+    with session.bus.work(f"asking {plural(len(own.nodes), 'machine')}"):
         found = await states(own, session.environment.variables)
     return Rows(
         key="services",
         items=found,
         columns={
-            "node": lambda each: each.node,
+            "machine": lambda each: each.node,
             "service": lambda each: each.service,
             "state": lambda each: Cell(each.state, "good" if each.is_well else "bad"),
             "restarts": lambda each: each.restarts,
@@ -58,28 +59,30 @@ async def status(session: Session, profile: Annotated[str, Complete(names)]) -> 
 
 
 @registry.command("deploy apply", group="deploy")
-async def apply(session: Session, folder: str, *, check: bool = False, root: str | None = None) -> Lines | Note:
-    """Run a rendered playbook with ansible-playbook: on every node of its profile. Asks first; --check only shows what would change.
+async def apply(session: Session, folder: str, *, check: bool = False, root: str | None = None, node: str | None = None) -> Lines | Note:
+    """Run a rendered playbook with ansible-playbook: on every machine of its profile. Asks first; --check only shows what would change.
 
     What an earlier one installed and this one no longer has is stopped and removed. What was applied is kept, so that
-    deploy rollback can go back to it. With --root, a folder of this machine is filled instead: an image that nodes boot.
+    deploy rollback can go back to it. With --root, a folder of this machine is filled instead: an image that --node boots.
 
         deploy render beefcake --target ansible --out ./beefcake
         deploy apply ./beefcake --check
         deploy apply ./beefcake
+        deploy apply ./beefcake --root /srv/pxe/node1 --node node1
 
     See also: deploy check, deploy status, deploy rollback
     """
     from synaptic.deploy.files.rendered import findings, rendering
 
-    found = await asyncio.to_thread(rendering, Path(folder).expanduser())
+    found = await asyncio.to_thread(rendering, path_of(folder))
     _check_target(found)
     wrong = await asyncio.to_thread(findings, found, profiles_of(session))
     if wrong:
         raise UsageError(f"{wrong[0].what} {wrong[0].why}", hint=f"deploy check {found.folder} shows all; deploy render writes it anew")
+    limit = _limit(found, root, node)
     if not check and not await session.confirm(f"change the machines of {found.profile} as {found.folder} says?"):
         return Note("nothing changed", {"applied": False})
-    return Lines("lines", _play(session, found, check=check, root=root))
+    return Lines("lines", _play(session, found, check=check, root=root, node=limit))
 
 
 @registry.command("deploy generations", group="deploy")
@@ -93,8 +96,8 @@ async def generations(session: Session, folder: str, *, root: str | None = None)
     from synaptic.deploy.files.rendered import rendering
     from synaptic.deploy.reach.generations import Generations
 
-    found = await asyncio.to_thread(rendering, Path(folder).expanduser())
-    known = Generations.of(session.environment, found.cluster, Path(root).expanduser() if root else None)
+    found = await asyncio.to_thread(rendering, path_of(folder))
+    known = Generations.of(session.environment, found.cluster, path_of(root) if root else None)
     return Rows(
         key="generations",
         items=await asyncio.to_thread(known.all),
@@ -111,7 +114,9 @@ async def generations(session: Session, folder: str, *, root: str | None = None)
 
 
 @registry.command("deploy rollback", group="deploy")
-async def rollback(session: Session, folder: str, *, to: int | None = None, check: bool = False, root: str | None = None) -> Lines | Note:
+async def rollback(
+    session: Session, folder: str, *, to: int | None = None, check: bool = False, root: str | None = None, node: str | None = None
+) -> Lines | Note:
     """Apply again what was applied before, or the generation that --to names, and make the folder what it was then.
 
     The files are those that were applied, not rendered again: each is compared with its sum first. What came since is
@@ -126,31 +131,41 @@ async def rollback(session: Session, folder: str, *, to: int | None = None, chec
     from synaptic.deploy.files.rendered import rendering
     from synaptic.deploy.reach.generations import Generations
 
-    found = await asyncio.to_thread(rendering, Path(folder).expanduser())
+    found = await asyncio.to_thread(rendering, path_of(folder))
     _check_target(found)
-    known = Generations.of(session.environment, found.cluster, Path(root).expanduser() if root else None)
+    known = Generations.of(session.environment, found.cluster, path_of(root) if root else None)
     wanted = await asyncio.to_thread(known.before, to)
     kept = await asyncio.to_thread(known.folder, wanted)
+    limit = _limit(kept, root, node)
     question = f"change the machines of {found.cluster} back to generation {wanted.number}, {wanted.profile} of {wanted.applied_at}?"
     if not check and not await session.confirm(question):
         return Note("nothing changed", {"applied": False})
-    return Lines("lines", _play(session, kept, check=check, root=root, into=found.folder))
+    return Lines("lines", _play(session, kept, check=check, root=root, node=limit, into=found.folder))
 
 
-async def _play(session: Session, found: Rendering, *, check: bool, root: str | None, into: Path | None = None) -> AsyncIterator[str]:
+def _limit(found: Rendering, root: str | None, node: str | None) -> str | None:
+    """A folder stands for one machine: those of several would overwrite one another in it. Raises UsageError."""
+    if node and not root:
+        raise UsageError("--node says whose folder --root is", hint="add --root FOLDER; without it every machine is changed")
+    return found.node(node) if root else None
+
+
+async def _play(
+    session: Session, found: Rendering, *, check: bool, root: str | None, node: str | None, into: Path | None = None
+) -> AsyncIterator[str]:
     """`into`: the folder that is to be what was applied, when that went well."""
     from synaptic.deploy.files.file import File
     from synaptic.deploy.files.render import MANIFEST, write
     from synaptic.deploy.reach.generations import Generations, gone
     from synaptic.deploy.reach.play import play
 
-    image = Path(root).expanduser() if root else None
+    image = path_of(root) if root else None
     known = Generations.of(session.environment, found.cluster, image)
     live, before = await asyncio.to_thread(known.live), None
     if live:
         with contextlib.suppress(UsageError):  # somebody changed it: then nothing says what is to go
             before = await asyncio.to_thread(known.folder, live)
-    async for line in play(found.folder, session.environment.variables, check=check, gone=gone(before, found), root=image):
+    async for line in play(found.folder, session.environment.variables, check=check, gone=gone(before, found), root=image, node=node):
         yield line
     if check:
         return

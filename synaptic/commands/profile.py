@@ -20,7 +20,7 @@ from synaptic.results import Cell, Facts, Note, Rows, to_json
 
 if TYPE_CHECKING:
     from synaptic.deploy.profile.measure import Link
-    from synaptic.deploy.profile.profile import Node, Number, Profile
+    from synaptic.deploy.profile.profile import Network, Node, Profile
     from synaptic.deploy.profile.profiles import Profiles
     from synaptic.session import Session
 
@@ -74,10 +74,11 @@ async def show(session: Session, name: Annotated[str, Complete(names)]) -> Facts
         ("about", profile.about),
         ("file", str(document.path)),
         ("sha256", profile.sha256),
-        ("network", f"{profile.network.name}: {profile.network.cidr or 'addresses not known'}, {_speed(profile.network.gbps)}"),
+        ("control", profile.control or "none is named"),
+        ("network", "; ".join(map(_network, sorted(profile.networks.values(), key=lambda each: each is not profile.network)))),
         ("referred to by", ", ".join(profiles.referrers(profile)) or "nothing yet"),
     ]
-    return Facts(facts, {**document.values, "sha256": profile.sha256, "path": str(document.path)}, [("nodes", _nodes(profile))])
+    return Facts(facts, {**document.values, "sha256": profile.sha256, "path": str(document.path)}, [("machines", _nodes(profile))])
 
 
 @registry.command("profile validate", group="deploy")
@@ -126,7 +127,7 @@ async def probe(
     """Measure this machine: cores, memory, its bandwidth, system and devices; and, with --on, the links to llama.cpp's workers.
 
     With a name, what was measured becomes the next version of that profile: the machine in the class of --node (a profile
-    of one node needs none), each link in the network that the worker's address is of, the slowest of several. A link is
+    of one machine needs none), each link in the network that the worker's address is of, the slowest of several. A link is
     its round trip, of knocks, and its bandwidth, of the weights of a synthetic model that llama-bench sends over it:
     113 MB for each worker; --no-bandwidth leaves that out. A worker that is in use is not touched.
 
@@ -213,12 +214,12 @@ def _node_of(profile: Profile, node: str | None) -> str:
     """Raises UsageError: it has several, and none was named."""
     if node or len(profile.nodes) == 1:
         return node or next(iter(profile.nodes))
-    raise UsageError("which of its nodes is this machine?", hint=f"add --node {'|'.join(profile.nodes)}")
+    raise UsageError("which of its machines is this one?", hint=f"add --node {'|'.join(profile.nodes)}")
 
 
 async def _link(session: Session, endpoint: Endpoint, with_bandwidth: bool) -> Link:
     """Raises BackendError for a worker that is not free, EngineError where llama-bench is missing."""
-    from synaptic.bench.link import knocks
+    from synaptic.cluster.knocks import knocks
     from synaptic.commands.bench_report import bandwidth, check_idle
     from synaptic.deploy.profile.measure import Link
 
@@ -247,14 +248,16 @@ def _nodes(profile: Profile) -> Rows[Node]:
         key="nodes",
         items=list(profile.nodes.values()),
         columns={
-            "node": lambda node: node.name,
+            "machine": lambda node: node.name,
             "roles": lambda node: ", ".join(role for role, members in profile.roles.items() if node.name in members),
             "address": lambda node: ", ".join(f"{network} {address}" for network, address in node.addresses.items()),
-            "memory": lambda node: str(node.kind.mem_gib),
+            "memory GiB": lambda node: str(node.kind.mem_gib),
             "devices": lambda node: ", ".join(f"{each.model}{'' if each.backend else ' (unsupported)'}" for each in node.kind.devices),
         },
     )
 
 
-def _speed(gbps: Number) -> str:
-    return "speed not known" if gbps.value is None else str(gbps).replace(" (", " Gbit/s (", 1)
+def _network(network: Network) -> str:
+    gbps = network.gbps
+    speed = "speed not known" if gbps.value is None else str(gbps).replace(" (", " Gbit/s (", 1)
+    return f"{network.name}, {network.kind}: {network.cidr or 'addresses not known'}, {speed}"

@@ -14,8 +14,20 @@ from synaptic.errors import UsageError
         ("ollama pull llama3.1:405b", "model pull"),
         ("curl http://192.168.1.10:50052/health", "rpc check"),
         ("./rpc-server --host 0.0.0.0 --port 50052 --mem 2048", "worker start"),
-        ("./dllama inference --model m.m", "dllama root"),
-        ("cluster control cmd", "cluster exec"),
+        ("./dllama inference --model m.m --workers 10.0.0.2:9999 10.0.0.3:9999", "dllama add HOST:PORT for each of its --workers"),
+        ("python -m worker --host 10.0.0.2 --port 9999 --model m.m", "dllama worker --host"),
+        ("python airllm/examples/parse_header.py m.m", "model show FILE.m"),
+        ("pip install -r distributed-llama.python/requirements.txt", "engine install builtin"),
+        ("curl http://10.0.0.31:8000/v1/chat/completions", "nodes add URL"),
+        ("cluster control cmd", "cluster exec control"),
+        ("sudo systemctl start llama-rpc", "deploy status"),
+        ("bd show beefcake2-lhr0", "deploy status"),
+        ("ansible-playbook -i out/inventory.yml out/site.yml", "deploy apply DIR"),
+        ("vllm serve mistral", "deploy render"),
+        ("coordinator start demo --parallel 3", "config set parallel N"),
+        ("coordinator start demo --ctx-size 8192", "config set context N"),
+        ("tune parallel --parallel 3", "--try 1,3"),
+        ("tune ctx --ctx-size 8192", "--try 4096,8192"),
         ("worker start --mem 2048", "lends what its device has free"),
         ("worker start --mem=2048", "lends what its device has free"),
         ("worker start --cont 2", "did you mean: --count"),
@@ -48,6 +60,13 @@ def test_a_url_is_no_workers_address_and_the_address_in_it_is_offered() -> None:
         ("ollama pull llama3.1:405b", "model pull", "ask ollama pull llama3.1:405b"),
         ("./rpc-server --host 0.0.0.0 --mem 2048", "worker start", "ask ./rpc-server --host 0.0.0.0 --mem 2048"),
         ("curl http://10.0.0.1:50052/health", "rpc check", "ask curl http://10.0.0.1:50052/health"),
+        ("/usr/local/bin/llama-cluster-monitor 5", "deploy status", "ask /usr/local/bin/llama-cluster-monitor 5"),
+        ("systemctl status llama-head", "deploy status", "ask systemctl status llama-head"),
+        ("journalctl -u llama-head", "cluster exec MACHINE", "ask journalctl -u llama-head"),
+        ("nohup ./rpc-server &", "worker start", "ask nohup ./rpc-server &"),
+        ("bd ready", "deploy status", "ask bd ready"),
+        ("python -m worker --port 9999", "dllama worker", "ask python -m worker --port 9999"),
+        ("python3 examples/parse_header.py m.m", "model show", "ask python3 examples/parse_header.py m.m"),
         ("export LLAMA_RPC_BACKENDS=10.0.0.1", "rpc add", "ask export LLAMA_RPC_BACKENDS=10.0.0.1"),
         ("python3 main.py --distributed", "flags are for the start", None),
         ("synaptic", "try: help", None),
@@ -63,8 +82,39 @@ def test_a_line_for_another_shell_is_not_sent_to_a_model_before_enter_is_pressed
 
 
 @pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("stauts", "status"),
+        ("hlep", "help"),
+        ("Status", "status"),
+        ("models list", "model list"),
+        ("Worker start --count 2", "worker start --count 2"),
+        ("prc add 10.0.0.1", "rpc add 10.0.0.1"),
+    ],
+)
+def test_a_command_but_for_a_letter_is_not_sent_to_a_model_before_it_is_said_to_be_for_one(line: str, meant: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(load(), line)
+    assert caught.value.hint == f"did you mean: {meant}   for the model: ask {line}"
+    assert caught.value.prefill == meant
+    assert read(load(), f"ask {line}").positional == (line,)
+
+
+@pytest.mark.parametrize(
     "line",
-    ["curl up with a book", "export restrictions, what are they?", "synaptic plasticity", "llama-server is what?", "rpc-server or dllama?"],
+    [
+        "Hello",
+        "thanks!",
+        "Explain quantum computing",
+        "works list of a poet",
+        "list all planets",
+        "curl up with a book",
+        "export restrictions, what are they?",
+        "synaptic plasticity",
+        "llama-server is what?",
+        "rpc-server or dllama?",
+        "systemctl or nohup?",
+    ],
 )
 def test_a_question_that_only_begins_like_a_program_is_a_question(line: str) -> None:
     assert read(load(), line).positional == (line,)

@@ -149,9 +149,22 @@ async def test_no_more_than_asked_for_run_at_once(tmp_path: Path) -> None:
     assert log.read_text().split() == ["begin", "end"] * 3
 
 
+@pytest.mark.parametrize("node", ["control", "control_0_1"])
+async def test_the_machine_that_nodes_boot_from_is_reached_too_and_is_none_of_all(fake: Path, tmp_path: Path, node: str) -> None:
+    session = session_of(tmp_path / "home", fake)
+    (said,) = (await run(session, f"{node} --profile arc-a770 -- uptime")).items
+    assert (said.node, said.output.endswith("<--><control_0_1><uptime>")) == ("control_0_1", True)  # type: ignore[attr-defined]
+    every = (await run(session, "all --profile arc-a770 -- uptime")).items
+    assert [each.node for each in every] == ["node0", "node1"]  # type: ignore[attr-defined]
+    (bettley,) = (await run(session, "control --profile goldentooth -- uptime")).items
+    assert bettley.node == "bettley"  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="has no machine called 'control'"):
+        await run(session, "control --profile beefcake -- uptime")
+
+
 @pytest.mark.parametrize("node", ["nobody", "-oProxyCommand=id", "a;id", "127.0.0.1"])
 async def test_a_node_is_one_of_the_profile(fake: Path, tmp_path: Path, node: str) -> None:
-    with pytest.raises(UsageError, match="has no node called"):
+    with pytest.raises(UsageError, match="has no machine called"):
         await run(session_of(tmp_path / "home", fake), f"'{node}' -- id")
 
 
@@ -164,7 +177,7 @@ async def test_what_is_missing_is_said(fake: Path, tmp_path: Path, line: str, sa
 async def test_without_a_profile_of_ones_own_one_is_asked_for(fake: Path, tmp_path: Path) -> None:
     session = session_of(tmp_path / "home", fake)
     shutil.rmtree(tmp_path / "home/data")
-    with pytest.raises(UsageError, match="which profile's nodes"):
+    with pytest.raises(UsageError, match="which profile's machines"):
         await run(session, "a -- id")
     with contextlib.suppress(UsageError):
         assert (await run(session, "node1 --profile beefcake -- id")).exit_code == 0

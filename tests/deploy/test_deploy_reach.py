@@ -63,6 +63,14 @@ async def test_every_node_is_asked_and_one_that_does_not_answer_is_shown(tmp_pat
     assert "-- 10.0.0.31 llama-service-status" in (tmp_path / "said").read_text()
 
 
+async def test_a_rendered_folder_is_taken_by_its_bare_name_where_no_profile_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = session_of(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    await rendered(session, tmp_path / "mine")
+    result = await registry.parse_words(["deploy", "status", "mine"]).run(session)
+    assert result.data["profile"] == "beefcake@0.1"  # type: ignore[union-attr, index]
+
+
 async def rendered(session: Session, out: Path, target: str = "ansible") -> None:
     await registry.parse_words(["deploy", "render", "beefcake", "--target", target, "--out", str(out)]).run(session)
 
@@ -114,6 +122,22 @@ async def test_nothing_runs_after_a_no_and_a_check_needs_no_answer(tmp_path: Pat
     assert isinstance(result, Lines)
     assert [line async for line in result.lines] == ["PLAY RECAP"]
     assert "--check --diff" in (tmp_path / "said").read_text()
+
+
+async def test_an_image_is_filled_for_one_node(tmp_path: Path) -> None:
+    """Those of several would overwrite one another in it, all at the same time."""
+    session, image = session_of(tmp_path), str(tmp_path / "image")
+    await rendered(session, tmp_path / "out")
+    for words in (["--root", image], ["--root", image, "--node", "nobody"]):
+        with pytest.raises(UsageError, match="which node does the folder stand for"):
+            await registry.parse_words(["deploy", "apply", str(tmp_path / "out"), *words]).run(session)
+    with pytest.raises(UsageError, match="--node says whose folder --root is"):
+        await registry.parse_words(["deploy", "apply", str(tmp_path / "out"), "--node", "node2"]).run(session)
+    assert not (tmp_path / "said").exists()
+    result = await registry.parse_words(["deploy", "apply", str(tmp_path / "out"), "--root", image, "--node", "node2"]).run(session)
+    assert isinstance(result, Lines)
+    assert [line async for line in result.lines][-1] == "generation 1, beefcake@0.1, is live"
+    assert (tmp_path / "said").read_text().rstrip().endswith("--limit node2")
 
 
 async def test_what_fails_is_said(tmp_path: Path) -> None:

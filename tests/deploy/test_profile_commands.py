@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from synaptic.commands import profile  # noqa: F401 - declares them
+from synaptic.commands import deploy, profile  # noqa: F401 - declares them
 from synaptic.commands.registry import registry
 from synaptic.deploy.profile.accelerators import listed
 from synaptic.deploy.profile.bandwidth import read_bandwidth
@@ -54,6 +54,21 @@ async def test_a_profile_is_shown_with_its_sum(session: Session) -> None:
     assert shown["sha256"] == (await document(session, "profile validate goldentooth"))["sha256"]
 
 
+async def test_every_network_and_who_controls_the_nodes_are_shown(session: Session) -> None:
+    shown = await registry.parse_line("profile show arc-a770").run(session)
+    said = dict(shown.facts)  # type: ignore[union-attr]
+    assert said["control"] == "control_0_1"
+    assert said["network"].startswith("lan, ethernet: addresses not known, speed not known; usb4, usb4: ")  # type: ignore[union-attr]
+
+
+async def test_an_accelerator_that_nothing_drives_is_said_to_be_unsupported(session: Session, tmp_path: Path) -> None:
+    shown = await registry.parse_line("profile show ryzen-ai-395").run(session)
+    ((_, nodes),) = shown.tables  # type: ignore[union-attr]
+    assert {nodes.columns["devices"](node) for node in nodes.items} == {"XDNA 2 (unsupported)"}
+    said = await registry.parse_line(f"deploy render ryzen-ai-395 --out {tmp_path}/out").run(session)
+    assert said.text.endswith("it is planned, not built.")  # type: ignore[union-attr]
+
+
 async def test_a_bumped_version_differs_in_its_number_alone(session: Session) -> None:
     assert (await document(session, "profile bump beefcake"))["version"] == "0.1.1"
     changed = (await document(session, "profile diff beefcake@0.1 beefcake"))["diff"]
@@ -69,7 +84,7 @@ async def test_a_probe_writes_what_it_measured_into_the_next_version(session: Se
     (kind,) = shown["node_classes"].values()
     assert kind["cpu"]["mem_bw_gbs"]["measured"] == said["measured"]["bandwidth"]
     assert kind["cpu"]["mem_bw_gbs"]["at"] == said["measured"]["at"]
-    with pytest.raises(UsageError, match="which of its nodes is this machine"):
+    with pytest.raises(UsageError, match="which of its machines is this one"):
         await document(session, "profile probe beefcake")
     with pytest.raises(UsageError, match="no node is called nobody"):
         await document(session, "profile probe mine --node nobody")

@@ -140,7 +140,7 @@ def test_a_name_means_its_newest_version_and_ten_comes_after_nine(profiles: Prof
     for version in ("0.9", "0.10"):
         profiles.write(GOOD.replace('"0.1"', f'"{version}"'))
     assert profiles.profile("two").version == "0.10"
-    assert profiles.profile("two@0.9").version == "0.9"
+    assert profiles.profile("two@0.9").version == profiles.profile("two@v0.9").version == "0.9"
     assert profiles.next_version("two", "0.9") == "0.9.1"
     with pytest.raises(UsageError, match="no profile is called two@0.8"):
         profiles.profile("two@0.8")

@@ -210,3 +210,27 @@ async def test_whom_the_nodes_tell_is_said_by_the_profile(session: Session) -> N
     assert "vars" not in (await run(session, "deploy", "inventory", "beefcake"))["monitoring"]  # type: ignore[operator]
     written = yaml.safe_load(render(PROFILES.profile("goldentooth"), "ansible")["inventory.yml"].text)
     assert written["all"]["children"]["monitoring"]["vars"] == {"monitoring_consul": True}
+
+
+@pytest.mark.anyio
+async def test_a_head_gets_the_slots_and_the_context_that_are_asked_for(session: Session, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+
+    async def head(*words: str) -> str:
+        await run(session, "deploy", "render", "beefcake", "--out", out, *words)
+        return (tmp_path / "out/node1/etc/systemd/system/llama-head.service").read_text()
+
+    assert " --parallel 1 --ctx-size 4096 " in await head()
+    assert " --parallel 3 --ctx-size 24576 " in await head("--parallel", "3", "--ctx", "8192")  # the whole of it: a third for each
+    assert " --parallel 2 --ctx-size 1024 " in await head("--parallel", "2", "--model", "demo")  # no more than the model can
+    with pytest.raises(UsageError, match="has no head of llama.cpp"):
+        await run(session, "deploy", "render", "goldentooth", "--out", out, "--parallel", "3")
+    with pytest.raises(UsageError, match="whole numbers from 1 on"):
+        await run(session, "deploy", "render", "beefcake", "--out", out, "--ctx", "0")
+
+
+@pytest.mark.anyio
+async def test_what_is_to_be_enabled_is_said_workers_first(session: Session, tmp_path: Path) -> None:
+    said = await registry.parse_words(["deploy", "render", "beefcake", "--out", str(tmp_path / "out")]).run(session)
+    units = said.hint.splitlines()[-1].strip()  # type: ignore[union-attr]
+    assert units == "units: llama-rpc on node2, node3, then llama-node-agent.timer on node1, node2, node3, then llama-head on node1"

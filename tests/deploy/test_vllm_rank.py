@@ -25,8 +25,8 @@ Run = Callable[..., "subprocess.Popen[str]"]
 def run() -> Iterator[Run]:
     started: list[subprocess.Popen[str]] = []
 
-    def start(head: str, *words: str) -> subprocess.Popen[str]:
-        asked = [sys.executable, str(SCRIPT), "--head", head, "--every", "0.1", "--patience", "0.5", "--", *words]
+    def start(head: str, *words: str, patience: float = 0.5) -> subprocess.Popen[str]:
+        asked = [sys.executable, str(SCRIPT), "--head", head, "--every", "0.1", "--patience", str(patience), "--", *words]
         started.append(subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
         return started[-1]
 
@@ -62,7 +62,7 @@ def head() -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 def test_it_ends_with_all_its_processes_when_the_first_one_is_lost(run: Run, head: tuple[subprocess.Popen[str], str]) -> None:
     first, url = head
-    rank = run(url, sys.executable, "-c", RANK)
+    rank = run(url, sys.executable, "-c", RANK, patience=4.0)
     own = family(rank, 2)
     for _ in range(2):  # a whole question and its answer
         seen(first, "GET /health")

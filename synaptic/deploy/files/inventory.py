@@ -56,7 +56,7 @@ def _variables(profile: Profile, node: Node | None, name: str) -> dict[str, Json
     user: dict[str, Json] = {"ansible_user": profile.control_user} if profile.control_user else {}
     if node is None:
         return user
-    address = profile.reached_at(node)
+    address = profile.reached_at(node.name)
     where: dict[str, Json] = {} if address == name else {"ansible_host": address}
     tls = profile.services.tls
     own: dict[str, Json] = {"cluster_tls_certificate": tls.certificate, "cluster_tls_key": tls.key} if tls else {}

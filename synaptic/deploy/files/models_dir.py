@@ -18,7 +18,7 @@ from synaptic.deploy.files import escape
 from synaptic.deploy.files.unit import fill, template
 from synaptic.deploy.profile.profile import ModelFile, Profile
 from synaptic.errors import SynapticError, UsageError, os_reason
-from synaptic.planning.speeds import write_whole
+from synaptic.files import write_whole
 from synaptic.terminal import one_line
 
 MANIFEST = "manifest.json"

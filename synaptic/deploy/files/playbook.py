@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 
 from synaptic.deploy.files import escape
 from synaptic.deploy.files.builds import Placed, program_of
 from synaptic.deploy.files.file import File
 from synaptic.deploy.files.inventory import inventory, programs_of
 from synaptic.deploy.files.unit import fill
-from synaptic.deploy.profile.profile import Profile
+from synaptic.deploy.profile.profile import Install, Profile
 from synaptic.deploy.services.service import Service
 from synaptic.shipped import shipped
 
@@ -54,7 +55,10 @@ def _role(profile: Profile, role: str, services: Sequence[Service]) -> dict[str,
     units = [UNITS[role], *fronts, *(["dllama-root"] if role == "dllama_root" else [])]
     restart = shipped("deploy", "ansible", "restart_after.yml").read_text(encoding="utf-8").rstrip("\n")
     together = fill(shipped("deploy", "ansible", "restart_together.yml").read_text(encoding="utf-8"), {"role": role, "unit": UNITS[role]})
+    made, made_here = _made_here(profile, role, list(programs))
     values = {
+        "made": json.dumps(made),
+        "made_here": made_here,
         "role": role,
         "unit": UNITS[role],
         "units": f"[{', '.join(units)}]",
@@ -68,6 +72,28 @@ def _role(profile: Profile, role: str, services: Sequence[Service]) -> dict[str,
     }
     found = sorted(folder.rglob("*.yml"))
     return {path.relative_to(folder).as_posix(): File(fill(path.read_text(encoding="utf-8"), values)) for path in found}
+
+
+def _made_here(profile: Profile, role: str, programs: list[str]) -> tuple[list[str], str]:
+    """The programs that are compiled or installed on the machine itself, and the tasks for that."""
+    source, install = profile.services.dllama_source, profile.services.vllm.install
+    if role.startswith("dllama") and source:
+        folder = str(PurePosixPath(source.dir) / source.version)
+        values = {"repository": source.repository, "version": source.version, "folder": folder}
+    elif role in HOSTS and install:
+        folder = str(PurePosixPath(profile.services.vllm.program).parents[1])
+        values = {"python": install.python, "folder": folder, "pip": _pip(install, folder)}
+    else:
+        return [], ""
+    text = shipped("deploy", "ansible", "build_dllama.yml" if source and "version" in values else "install_vllm.yml")
+    return programs, fill(text.read_text(encoding="utf-8"), {**values, "role": role, "unit": UNITS[role]}).rstrip("\n")
+
+
+def _pip(install: Install, folder: str) -> str:
+    """Word by word, as YAML. The first index is asked instead of PyPI, the others besides."""
+    indexes = [word for at, url in enumerate(install.indexes) for word in ("--extra-index-url" if at else "--index-url", url)]
+    words = [f"{folder}/bin/pip", "install", "--disable-pip-version-check", *indexes, *install.packages]
+    return "\n".join(f"      - {json.dumps(word)}" for word in words)
 
 
 def _site(profile: Profile, roles: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from synaptic.deploy.profile.profile import Profile, parts_of
 from synaptic.deploy.profile.profiles import Profiles
 from synaptic.deploy.profile.read import profile_of
 from synaptic.errors import UsageError
+from synaptic.files import path_of
 from synaptic.terminal import one_line
 
 LIMIT = 1 << 22  # bytes of a manifest, or of a file in it
@@ -49,6 +50,13 @@ class Rendering:
         parts = [(name, name.removeprefix(below).partition("/")) for name in self.files if name.startswith(below)]
         return {(node, f"/{path}"): name for name, (node, _, path) in parts}
 
+    def node(self, named: str | None) -> str:
+        """The one that a folder stands for. Raises UsageError: it is none of them, or there are several."""
+        names = list(dict.fromkeys(node for node, _ in self.installed()))
+        if named not in names and (named is not None or len(names) != 1):
+            raise UsageError("which node does the folder stand for?", hint=f"add --node {'|'.join(names)}")
+        return named or names[0]
+
 
 def rendering(folder: Path) -> Rendering:
     """Raises UsageError: it is none."""
@@ -73,9 +81,10 @@ def described(found: Rendering) -> Profile:
 
 
 def chosen(word: str, profiles: Profiles) -> Profile:
-    """By name or file, or that of a rendered folder, such as ./beefcake. Raises UsageError."""
-    folder = Path(word).expanduser()
-    return described(rendering(folder)) if "/" in word and folder.is_dir() else profiles.profile(word)
+    """By name or file, or that of a rendered folder: ./beefcake, where beefcake is a profile's name too. Raises UsageError."""
+    folder = path_of(word)
+    is_name = any(path.parent.name == word.partition("@")[0] for path in profiles.files())
+    return described(rendering(folder)) if folder.is_dir() and ("/" in word or not is_name) else profiles.profile(word)
 
 
 def findings(found: Rendering, profiles: Profiles) -> list[Finding]:

@@ -99,7 +99,7 @@ class Rpc:
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """`host`: where it serves; without one, its node's address in the cluster's network."""
+    """`host`: where it serves; without one, its node's address in the cluster's network. `context`: tokens of one slot."""
 
     port: int = 8080
     host: str | None = None
@@ -134,6 +134,24 @@ class DllamaRoot:
 
 
 @dataclasses.dataclass(frozen=True)
+class Source:
+    """distributed-llama, compiled on each node that runs it. `version`: a commit, tag or branch; below `dir` each has its own folder."""
+
+    repository: str
+    version: str
+    dir: str = "/opt/src/distributed-llama"
+
+
+@dataclasses.dataclass(frozen=True)
+class Install:
+    """Python packages for `program`, in an environment of their own. `indexes`: where from; without any, PyPI."""
+
+    packages: tuple[str, ...]
+    indexes: tuple[str, ...] = ()
+    python: str = "python3"
+
+
+@dataclasses.dataclass(frozen=True)
 class Vllm:
     """
     `name`: what the model is called in requests; `requests`: answers at once that the cut is chosen for; `memory`: vLLM's
@@ -143,6 +161,7 @@ class Vllm:
     port: int = 8000
     master_port: int = 29501
     program: str = "/opt/vllm/bin/vllm"
+    install: Install | None = None
     model: str | None = None
     name: str | None = None
     quantization: str | None = None
@@ -211,6 +230,7 @@ class Services:
     head: Head = Head()
     dllama_worker: DllamaWorker = DllamaWorker()
     dllama_root: DllamaRoot = DllamaRoot()
+    dllama_source: Source | None = None
     vllm: Vllm = Vllm()
 
 
@@ -247,9 +267,12 @@ class Profile:
         """In the cluster's network: an IP address, or a name that is looked up when a service starts."""
         return node.addresses[self.services.network]
 
-    def reached_at(self, node: Node) -> str:
-        """By whoever administers it: in the cluster's network, or in the first one that it is in."""
-        return node.addresses.get(self.services.network) or next(iter(node.addresses.values()))
+    def reached_at(self, name: str) -> str:
+        """By whoever administers it: a node in the cluster's network, or in the first one that it is in; `control` by its name."""
+        if name not in self.nodes:
+            return name
+        addresses = self.nodes[name].addresses
+        return addresses.get(self.services.network) or next(iter(addresses.values()))
 
 
 def is_ip(address: str) -> bool:

@@ -17,7 +17,7 @@ from synaptic.deploy.profile.profile import Profile, parts_of
 from synaptic.deploy.profile.read import profile_of
 from synaptic.environment import Environment
 from synaptic.errors import SynapticError, UsageError, os_reason
-from synaptic.planning.speeds import write_whole
+from synaptic.files import path_of, write_whole
 from synaptic.shipped import shipped
 from synaptic.terminal import one_line
 
@@ -54,10 +54,10 @@ class Profiles:
     def find(self, word: str) -> Document:
         """A file, `NAME` (its newest version) or `NAME@VERSION`. Raises UsageError."""
         if "/" in word or word.endswith((".yaml", ".yml")):
-            document = read_document(Path(word).expanduser())
+            document = read_document(path_of(word))
         else:
             name, _, version = word.partition("@")
-            fitting = [path for path in self.files() if path.parent.name == name and version in ("", path.stem[1:])]
+            fitting = [path for path in self.files() if path.parent.name == name and version.removeprefix("v") in ("", path.stem[1:])]
             if not fitting:
                 raise UsageError(f"no profile is called {one_line(word, 60)}", hint="try: profile list")
             document = read_document(fitting[-1])

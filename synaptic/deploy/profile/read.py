@@ -18,6 +18,7 @@ from synaptic.deploy.profile.profile import (
     DllamaRoot,
     DllamaWorker,
     Head,
+    Install,
     ModelFile,
     Monitoring,
     Network,
@@ -27,6 +28,7 @@ from synaptic.deploy.profile.profile import (
     Profile,
     Rpc,
     Services,
+    Source,
     Step,
     Tls,
     Vllm,
@@ -159,6 +161,7 @@ def _services(values: Values) -> Services:
         head=Head(**given.get("llama_head", {})),
         dllama_worker=DllamaWorker(**given.get("dllama_worker", {})),
         dllama_root=DllamaRoot(**given.get("dllama_root", {})),
+        dllama_source=Source(**given["dllama_source"]) if "dllama_source" in given else None,
         vllm=_vllm(given.get("vllm", {})),
     )
 
@@ -167,7 +170,15 @@ def _vllm(values: Values) -> Vllm:
     built: Values = values.get("architecture") or {}
     known = {name: value for name, value in built.items() if name != "source"}
     quantization = values.get("quantization")
-    return Vllm(**{**values, "architecture": Architecture(**known, quantization=quantization) if built else None})
+    architecture = Architecture(**known, quantization=quantization) if built else None
+    return Vllm(**{**values, "architecture": architecture, "install": _install(values.get("install"))})
+
+
+def _install(values: Values | None) -> Install | None:
+    if values is None:
+        return None
+    lists = {name: tuple(values.get(name, ())) for name in ("packages", "indexes")}
+    return Install(**lists, python=values.get("python", "python3"))
 
 
 def _tls(values: Values | None) -> Tls | None:

@@ -20,7 +20,7 @@ from synaptic.deploy.files.render import MANIFEST
 from synaptic.deploy.files.rendered import Rendering, altered, rendering
 from synaptic.environment import Environment
 from synaptic.errors import SynapticError, UsageError, os_reason
-from synaptic.planning.speeds import write_whole
+from synaptic.files import write_whole
 
 MOST = 10
 LIMIT = 1 << 20  # bytes of the index

@@ -45,7 +45,7 @@ async def ask(profile: Profile, node: Node, paths: Sequence[str], programs: Sequ
     listed = shlex.join([*paths, *programs])
     heads = "; ".join(f"echo {shlex.quote(path)}; od -An -v -tx1 -N{HEAD} {shlex.quote(path)}" for path in programs)
     command = f"exec 2>/dev/null; sha256sum -- {listed}; echo ==; {heads or ':'}; echo ==; ss -Hltn; echo =="
-    said = await run_on(profile, node, command, variables, WITHIN)
+    said = await run_on(profile, node.name, command, variables, WITHIN)
     parts = said.output.split("==\n")
     if len(parts) != 4:
         return Installed(node.name, why=one_line(said.last_words, 200))

@@ -16,17 +16,25 @@ from synaptic.results import Json
 
 
 async def play(
-    folder: Path, variables: Mapping[str, str], *, check: bool, gone: Mapping[str, Sequence[str]], root: Path | None
+    folder: Path,
+    variables: Mapping[str, str],
+    *,
+    check: bool,
+    gone: Mapping[str, Sequence[str]],
+    root: Path | None,
+    node: str | None = None,
 ) -> AsyncIterator[str]:
     """
     What ansible-playbook says, line by line. Raises UsageError (no Ansible here) or BackendError (it failed).
 
-    `gone`: by node, files of an earlier rendering that are to go; `root`: fill this folder of this machine instead.
+    `gone`: by node, files of an earlier rendering that are to go; `root`: fill this folder of this machine instead, which
+    stands for `node`.
     """
     player = program("ansible-playbook", variables, "pip install ansible-core")
     words = ["-i", str(folder / "inventory.yml"), str(folder / "site.yml"), *(["--check", "--diff"] if check else [])]
     words += ["-e", json.dumps({"cluster_gone": gone})] if gone else []
     words += _into(root.absolute()) if root else []
+    words += ["--limit", node] if node else []
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         player,

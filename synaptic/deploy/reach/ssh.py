@@ -15,7 +15,7 @@ import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 
-from synaptic.deploy.profile.profile import Node, Profile
+from synaptic.deploy.profile.profile import Profile
 from synaptic.errors import UsageError
 
 CONNECT_WITHIN = 5  # seconds
@@ -56,9 +56,9 @@ def remote(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else shlex.join(words)
 
 
-async def run_on(profile: Profile, node: Node, command: str, variables: Mapping[str, str], within: float) -> Said:
-    """`command` is for the shell there. Raises UsageError: there is no ssh."""
-    words = (client(variables), "-n", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_WITHIN}", "--", _where(profile, node), command)
+async def run_on(profile: Profile, name: str, command: str, variables: Mapping[str, str], within: float) -> Said:
+    """`name`: a node's, or that of `control`; `command` is for the shell there. Raises UsageError: there is no ssh."""
+    words = (client(variables), "-n", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_WITHIN}", "--", _where(profile, name), command)
     pipe, none = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(*words, stdin=none, stdout=pipe, stderr=pipe, env=variables)
     assert process.stdout
@@ -68,18 +68,18 @@ async def run_on(profile: Profile, node: Node, command: str, variables: Mapping[
             (output, cut), (errors, _) = await asyncio.gather(_bounded(process.stdout), _bounded(process.stderr))
             code = await process.wait()
     except TimeoutError:
-        return Said(node.name, None, "", f"no answer within {within:.0f} s")
+        return Said(name, None, "", f"no answer within {within:.0f} s")
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-    return Said(node.name, code, output, errors, cut)
+    return Said(name, code, output, errors, cut)
 
 
-def _where(profile: Profile, node: Node) -> str:
+def _where(profile: Profile, name: str) -> str:
     """Both are of letters, digits and a few signs: the profile's schema has seen to it, and -- stands before them."""
-    address = profile.reached_at(node)
+    address = profile.reached_at(name)
     return f"{profile.control_user}@{address}" if profile.control_user else address
 
 

@@ -43,7 +43,7 @@ async def states(profile: Profile, variables: Mapping[str, str]) -> list[Service
 
 
 async def _states_of(profile: Profile, node: Node, variables: Mapping[str, str]) -> list[ServiceState]:
-    said = await run_on(profile, node, "llama-service-status", variables, WITHIN)
+    said = await run_on(profile, node.name, "llama-service-status", variables, WITHIN)
     lines = [line.split("\t") for line in said.output.splitlines()]
     told = [ServiceState(node.name, *line) for line in lines if len(line) == FIELDS]
     return told or [_lost(node, one_line(said.last_words, 200))]

@@ -72,7 +72,8 @@ def _llama_server(profile: Profile, node: Node, model: str, placed: Placement | 
         workers = [share.endpoint for share in placed.shares if share.endpoint]
         split = ["--tensor-split", ",".join(f"{part:g}" for part in placed.tensor_split)] if placed.tensor_split else []
     words = [asked.program, "--host", asked.host or profile.address(node), "--port", str(asked.port), "--model", model]
-    words += ["--gpu-layers", "999", "--parallel", str(asked.slots), *(["--ctx-size", str(asked.context)] if asked.context else [])]
+    words += ["--gpu-layers", "999", "--parallel", str(asked.slots)]
+    words += ["--ctx-size", str(asked.context * asked.slots)] if asked.context else []
     words += ["--rpc", ",".join(map(str, workers)), *split] if workers else split
     words += ["--metrics", "--slots", "--cache-ram", "0"]  # its own cache of prompts would fetch their state from the workers
     files = {"--api-key-file": asked.api_key_file, "--ssl-cert-file": asked.tls_certificate, "--ssl-key-file": asked.tls_key}
