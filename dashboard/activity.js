@@ -1,15 +1,16 @@
 // The answers on their way, the long works, the last minutes in charts, and the answers that ended.
 
-import { $, h, show } from "./dom.js";
+import { $, command, h, named, show } from "./dom.js";
 import { bytes, clock, duration, ms, plural, rate, state } from "./format.js";
 import { chart } from "./chart.js";
 
 const MINUTES = 5;
+const AMOUNTS = [3, 4, 5]; // columns of numbers that are compared
 
 export function showActivity(now, points) {
   const { running, recent } = now.answers;
   show($("running"), now.works.map((work) => working(work, now.at)), running.map((each) => answer(each, now.at)),
-    running.length || now.works.length ? null : h("p", { class: "card empty" }, "Nothing is being answered now. Ask something in the shell, in the console, or through the gateway."));
+    running.length || now.works.length ? null : h("div", { class: "card empty nobody" }, h("p", {}, "Nothing is being answered now."), h("p", {}, "Ask something in the shell, through the gateway, or here: ", command("ask What is a worker?"))));
   show($("charts"), charts(now, points));
   show($("recent"), recent.length ? table(recent) : h("p", { class: "card empty" }, "No answer has ended yet."));
 }
@@ -23,13 +24,14 @@ function working({ what, began, done, total, unit }, at) {
 }
 
 function answer(each, at) {
-  const { sign, tone, word } = state(each.state);
-  return h("article", { class: "card answer", "data-key": each.number },
-    h("header", {}, h("h3", {}, each.model), h("span", { class: `state ${tone}` }, `${sign} ${word}`)),
-    h("p", { class: "dim" }, `→ ${each.via} · ${each.where}${each.why ? ` (${each.why})` : ""}`),
+  const { sign, tone, word } = each.state === "waiting" && each.failovers.length ? state("moving") : state(each.state);
+  const why = each.why && !each.failovers.length ? ` (${each.why})` : ""; // of the route that it began on
+  return h("article", { class: "card answer", "aria-label": `answer of ${each.model}`, "data-key": each.number },
+    h("header", {}, h("h3", {}, named(each.model)), h("span", { class: `state ${tone}` }, `${sign} ${word}`)),
+    h("p", { class: "dim" }, `→ ${each.via} · ${each.where}${why}`),
     h("div", { class: "figures" },
       figure(rate(each.tokens_per_second), "tok/s"), figure(String(each.tokens), each.tokens === 1 ? "token" : "tokens"),
-      figure(ms(each.ttft_ms), "to the first"), figure(duration(at - each.began), "so far")),
+      figure(ms(each.ttft_ms), "to first"), figure(duration(at - each.began), "so far")),
     each.cost && h("p", { class: "dim" }, costs(each.cost)),
     each.failovers.map(failover));
 }
@@ -51,10 +53,10 @@ function charts(now, points) {
   const column = parseFloat(getComputedStyle($("charts")).gridTemplateColumns); // pixels of the first one
   const width = Math.max(160, Math.floor(column || 300) - 34);
   const line = (name) => points.map((point) => [point.at, point[name]]);
-  const waits = now.answers.recent.filter((each) => each.ttft_ms !== null).map((each) => [each.ended, each.ttft_ms]).reverse();
+  const waits = [...now.answers.running, ...now.answers.recent].filter((each) => each.ttft_ms !== null).map((each) => [each.began + each.ttft_ms / 1000, each.ttft_ms]).sort(([one], [other]) => one - other);
   const here = now.machines[0];
   return [
-    chart({ name: "tokens/s", lines: [{ points: line("tokens_per_second") }], word: rate, from, to, width }),
+    chart({ name: "tokens/s", lines: [{ points: line("tokens_per_second") }], word: tokens, from, to, width }),
     chart({ name: "time to first token", lines: [{ points: waits, isDots: true }], word: ms, from, to, width }),
     chart({ name: "answers (dashed: ready workers)", lines: [{ points: line("answering") }, { points: line("ready"), look: 1 }], word: (value) => (Number.isInteger(value) ? String(value) : value.toFixed(1)), from, to, width, note: String(now.summary.answering) }),
     chart({ name: "memory used here (dashed: held by models)", lines: [{ points: line("used") }, { points: line("held"), look: 1 }], word: bytes, step: 1024, from, to, width }),
@@ -63,9 +65,11 @@ function charts(now, points) {
   ];
 }
 
+const tokens = (value) => (Number.isInteger(value) ? String(value) : rate(value));
+
 function table(recent) {
   const head = ["when", "model", "route", "tokens", "tok/s", "first token", "end"];
-  return h("table", { class: "table stacking" }, h("thead", {}, h("tr", {}, head.map((word) => h("th", {}, word)))), h("tbody", {}, recent.map((each) => row(each, head))));
+  return h("table", { class: "table stacking" }, h("thead", {}, h("tr", {}, head.map((word, index) => h("th", { class: AMOUNTS.includes(index) ? "amount" : "" }, word)))), h("tbody", {}, recent.map((each) => row(each, head))));
 }
 
 function row(each, head) {
@@ -74,5 +78,5 @@ function row(each, head) {
   const cells = [clock(each.began), each.model, `${each.via} · ${each.where}`, each.tokens, rate(each.tokens_per_second), ms(each.ttft_ms), end];
   const more = { 2: each.cost && `· ${costs(each.cost)}`, 6: each.cause };
   return h("tr", { "data-key": each.number, title: each.cause || each.why },
-    cells.map((cell, index) => h("td", { "data-name": head[index], class: index === 6 ? `state ${tone}` : index > 2 || !index ? "number" : "" }, String(cell), more[index] && h("span", { class: "dim" }, ` ${more[index]}`))));
+    cells.map((cell, index) => h("td", { "data-name": head[index], class: index === 6 ? `state ${tone}` : AMOUNTS.includes(index) ? "number amount" : index ? "" : "number" }, String(cell), more[index] && h("span", { class: "dim" }, ` ${more[index]}`))));
 }

@@ -37,5 +37,5 @@ function nice(value, step) {
   if (value <= 0) return 1;
   const unit = step > 1 ? step ** Math.max(0, Math.floor(Math.log(value) / Math.log(step))) : 1;
   const power = 10 ** Math.floor(Math.log10(value / unit));
-  return [1, 2, 5, 10].map((each) => each * power * unit).find((top) => top >= value);
+  return [1, 2, 5, 10].map((each) => (step > 1 && each * power >= 1000 ? step : each * power) * unit).find((top) => top >= value);
 }

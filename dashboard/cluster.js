@@ -1,12 +1,13 @@
 // The machines as cards, each with a bar of its memory: what of which model lies there.
 
-import { $, command, h, s, show } from "./dom.js";
-import { bytes, duration, layersHeld, ms, passing, plural, rate, state } from "./format.js";
+import { $, command, h, named, s, show } from "./dom.js";
+import { bytes, duration, fares, layersHeld, ms, passing, plural, speed } from "./format.js";
 import { showSplits } from "./split.js";
 
-const KINDS = { coordinator: "this machine", rpc: "rpc-server", dllama: "dllama worker", ollama: "Ollama", openai: "server" };
-const LOOK = { rpc: "rpc check", dllama: "dllama check --verify", ollama: "nodes health", openai: "nodes health" };
+export const KINDS = { coordinator: "this machine", rpc: "rpc-server", dllama: "dllama worker", ollama: "Ollama", openai: "server" };
+export const LOOK = { rpc: "rpc check", dllama: "dllama check --verify", ollama: "nodes health", openai: "nodes health" };
 const MANY = 12; // machines, above which their cards are small
+const SOURCES = { environment: "from the environment", scan: "found by a scan", local: "started here" };
 const PARTS = [["model_bytes", "weights"], ["kv_bytes", "KV cache"], ["compute_bytes", "compute"]];
 
 export function showCluster(now) {
@@ -34,17 +35,22 @@ function firstSteps() {
     ].map(([line, why]) => [h("dt", {}, command(line)), h("dd", {}, why)])));
 }
 
-function tiles({ summary, distributed, model, at, machines }) {
+function tiles({ summary, distributed, model, machines, answers, coordinators: split }) {
   const { workers, servers, coordinators, answering, tokens_per_second } = summary;
   const held = machines.flatMap((each) => each.holds).reduce((sum, each) => sum + each.model_bytes + each.kv_bytes + each.compute_bytes, 0);
+  const starting = split.filter((each) => each.state === "starting").length;
   return [
-    tile("workers ready", `${workers.ready} / ${workers.known}`, ...health(workers, workers.known ? "all well" : "try: rpc discover")),
-    tile("coordinators", `${coordinators.ready} / ${coordinators.known}`, held ? `${bytes(held)} loaded` : "nothing loaded"),
-    tile("answering", String(answering), !answering ? "idle" : tokens_per_second ? `${rate(tokens_per_second)} tok/s` : "waiting for tokens", tokens_per_second ? "good" : ""),
-    tile("servers", `${servers.ready} / ${servers.known}`, ...health(servers, "Ollama, OpenAI")),
-    tile("model", model, distributed ? "distributed on" : "distributed off"),
+    tile("workers ready", of(workers), ...health(workers, workers.known ? "all well" : "try: rpc discover")),
+    tile("coordinators", of(coordinators), ...(starting ? [`◐ ${starting} loading`, "attention"] : [held ? `${bytes(held)} loaded` : "nothing loaded", ""])),
+    tile("speed", tokens_per_second ? speed(tokens_per_second) : answering ? "waiting" : "idle", answering ? plural(answering, "answer") : last(answers.recent), tokens_per_second ? "good" : ""),
+    tile("servers", of(servers), ...health(servers, "Ollama, OpenAI")),
+    tile("model", named(model), distributed ? "distributed on" : "distributed off"),
   ];
 }
+
+const of = ({ known, ready }) => (known ? `${ready} of ${known}` : "none");
+
+const last = ([newest]) => (newest?.tokens_per_second ? `last: ${speed(newest.tokens_per_second)}` : "no answer yet");
 
 function health({ known, ready, lost }, well) {
   if (lost) return [`✗ ${lost} lost`, "bad"];
@@ -52,31 +58,40 @@ function health({ known, ready, lost }, well) {
 }
 
 function tile(label, value, note, tone = "") {
-  return h("div", { class: "tile", "data-key": label }, h("span", { class: "dim" }, label), h("strong", {}, value), h("span", { class: `note ${tone}` }, note));
+  return h("li", { class: "tile", "data-key": label }, h("span", { class: "dim" }, label), h("strong", {}, value), h("span", { class: `note ${tone}` }, note));
 }
 
 function card(machine, at) {
-  const { sign, tone, word } = state(machine.health === "lost" ? "lost" : machine.state);
+  const { sign, tone, word } = fares(machine);
   const isHere = machine.kind === "coordinator";
-  return h("article", { class: `card machine is-${tone}`, "data-key": machine.endpoint, "data-endpoint": machine.endpoint },
-    h("header", {}, h("h3", {}, isHere ? "this machine" : machine.endpoint), isHere ? null : h("span", { class: `state ${tone}` }, `${sign} ${word}`)),
+  const name = isHere ? "this machine" : machine.endpoint;
+  return h("article", { class: `card machine is-${tone}`, "aria-label": name, "data-key": machine.endpoint, "data-endpoint": machine.endpoint },
+    h("header", {}, h("h3", {}, named(name)), isHere ? null : h("span", { class: `state ${tone}` }, `${sign} ${word}`)),
     h("p", { class: "dim" }, facts(machine, isHere)),
+    machine.health === "ready" ? h("p", { class: "dim moving" }, moving(machine)) : null,
     machine.health === "lost" ? null : memory(machine),
     machine.holds.map(holding),
-    machine.loaded.length ? h("p", { class: "holding" }, h("strong", {}, machine.loaded.join(", ")), machine.loaded_bytes ? ` ${bytes(machine.loaded_bytes)} in memory` : " loaded") : null,
+    machine.loaded.length ? h("p", { class: "holding" }, h("strong", {}, named(machine.loaded.join(", "))), machine.loaded_bytes ? ` ${bytes(machine.loaded_bytes)} in memory` : " loaded") : null,
     machine.detail && h("p", { class: `cause ${tone === "good" ? "dim" : tone}` }, machine.detail),
     tone !== "good" && !isHere && h("p", { class: "dim" }, machine.last_seen ? `last answered ${duration(at - machine.last_seen)} ago · try: ` : "try: ", command(LOOK[machine.kind])));
 }
 
 function facts(machine, isHere) {
   const words = isHere ? [machine.version, ...machine.devices] : [machine.models !== null && machine.version ? null : KINDS[machine.kind] ?? machine.kind, machine.version];
-  if (isHere && machine.cpu_percent !== null) words.push(`CPU ${Math.round(machine.cpu_percent)} %`);
-  if (machine.sent_per_second !== null) words.push(passing(machine));
   if (machine.devices.length > 1) words.push(plural(machine.devices.length, "device"));
-  if (machine.latency_ms !== null) words.push(ms(machine.latency_ms));
-  if (machine.models !== null) words.push(plural(machine.models, "model"));
-  if (machine.running) words.push(plural(machine.running, "request"));
-  if (machine.source) words.push(machine.source);
+  if (machine.models !== null && machine.health === "ready") words.push(plural(machine.models, "model"));
+  if (machine.source) words.push(SOURCES[machine.source] ?? machine.source);
+  return words.filter(Boolean).join(" · ");
+}
+
+/** What is another number every two seconds, on a line of its own: nothing else moves with it. */
+function moving(machine) {
+  const words = [
+    machine.cpu_percent !== null && `CPU\u00a0${Math.round(machine.cpu_percent)}\u00a0%`,
+    machine.latency_ms !== null && `${ms(machine.latency_ms)} away`.replace(" ", "\u00a0"),
+    machine.running && plural(machine.running, "request"),
+    machine.sent_per_second !== null && passing(machine),
+  ];
   return words.filter(Boolean).join(" · ");
 }
 
@@ -105,7 +120,7 @@ function memory(machine) {
 function holding(held) {
   const parts = PARTS.filter(([name]) => held[name]).map(([name, word]) => `${bytes(held[name])} ${word}`);
   const layers = held.layers ? `${layersHeld(held.layers, held.cut)} · ` : "";
-  return h("p", { class: "holding", "data-key": held.model }, h("strong", {}, held.model), ` ${layers}${parts.join(" · ")}`);
+  return h("p", { class: "holding", "data-key": held.model }, h("strong", { title: held.model }, named(held.model)), ` ${layers}${parts.join(" · ")}`);
 }
 
 function swatch(name) {

@@ -14,13 +14,15 @@ const past = JSON.parse(sessionStorage.getItem(PAST) ?? "[]");
 let at = past.length;
 let running = null;
 
-export function focusConsole() { $("line").focus(); }
+export function openConsole() {
+  openTab("console");
+  $("line").focus();
+}
 
 /** Into the console's line, for a person to read and run. */
 export function offer(line) {
-  openTab("console");
+  openConsole();
   $("line").value = line;
-  focusConsole();
 }
 
 export function startConsole() {

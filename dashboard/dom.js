@@ -1,6 +1,7 @@
 // Elements without markup: every text is a text node, whoever wrote it. No function here takes HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
+const UNSAFE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g; // as in synaptic/terminal.py
 
 export const $ = (id) => document.getElementById(id);
 
@@ -20,9 +21,15 @@ function fill(element, properties, children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : String(value));
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false).map((child) => (child instanceof Node ? child : visible(String(child)))));
   return element;
 }
+
+/** Foreign text with what would control it, or turn its order of reading around, as signs that do nothing. */
+export const visible = (text) => text.replace(UNSAFE, (sign) => (sign < " " ? `^${String.fromCharCode(sign.charCodeAt(0) + 64)}` : `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`));
+
+/** An address or the name of a model, which breaks after its own marks rather than anywhere. */
+export const named = (text) => text.split(/(?<=[:/@_.-])/).flatMap((part, index) => (index ? [h("wbr"), part] : part));
 
 /** Make `parent` hold what `wanted` says, and touch only what differs: focus, selection and scrolling stay. */
 export function show(parent, ...wanted) {

@@ -5,6 +5,7 @@ import { clock, plural } from "./format.js";
 import { Link } from "./link.js";
 
 const MOST = 2000;
+const BREATH = 100; // milliseconds between two drawings: nobody reads faster, and hundreds of lines a second cost no more
 const LEVEL = /^\S+ \S+ (DEBUG|INFO|WARNING|ERROR|CRITICAL) ([^:]*): (.*)$/s;
 const SIGNS = { error: "✗", warning: "!", info: "·", debug: "·" };
 
@@ -27,8 +28,9 @@ export class Feed {
   constructor(parent, path, read, { quiet = "", quietLabel = "" } = {}) {
     this.read = read;
     this.quiet = quiet;
-    this.all = [];
-    this.waiting = 0; // new ones since the pause
+    this.all = []; // those that are shown, if they pass
+    this.later = []; // those that came since the pause; of them as many as there is room for
+    this.waiting = 0; // how many came since
     this.isPaused = false;
     this.filter = h("input", { type: "search", placeholder: "filter  ( / )", "aria-label": "filter", oninput: () => this.redraw() });
     this.level = h("select", { "aria-label": "least level", onchange: () => this.redraw() },
@@ -44,7 +46,9 @@ export class Feed {
       this.list);
     this.link = new Link(path, (text) => this.hear(text), (state) => this.changed(state));
     this.isOpen = false;
-    this.frame = 0;
+    this.top = 0; // where the list was scrolled to
+    new ResizeObserver(() => this.scroll()).observe(this.list);
+    this.drawing = 0;
     this.fresh = [];
     this.tell();
   }
@@ -60,32 +64,48 @@ export class Feed {
   focus() { this.filter.focus(); this.filter.select(); }
 
   pause() {
+    this.append(); // what came before the pause is seen
     this.isPaused = !this.isPaused;
-    this.waiting = 0;
+    this.all = [...this.all, ...this.later].slice(-MOST);
+    this.forget();
     this.pauseButton.textContent = this.isPaused ? "go on" : "pause";
     this.pauseButton.classList.toggle("on", this.isPaused);
+    this.isPaused ? this.tell() : this.redraw();
+  }
+
+  clear() {
+    this.all = [];
+    this.forget();
     this.redraw();
   }
 
-  clear() { this.all = []; this.waiting = 0; this.redraw(); }
+  forget() { this.later = []; this.waiting = 0; }
 
   changed(state) {
-    if (state === "open") { this.all = []; this.redraw(); } // the backlog comes again
+    if (state === "open") { // the backlog comes again; a person who reads what is paused reads on
+      this.all = [];
+      this.forget();
+      this.isPaused ? this.tell() : this.redraw();
+    }
     this.list.classList.toggle("stale", state !== "open");
   }
 
   hear(text) {
     const line = this.read(text);
-    this.all.push(line);
-    if (this.all.length > MOST) this.all.shift();
-    if (this.isPaused) { this.waiting += 1; this.tell(); return; }
-    this.fresh.push(line);
-    if (this.fresh.length > MOST) this.fresh.shift(); // nothing is drawn while the page is in the background
-    this.frame ||= requestAnimationFrame(() => this.append());
+    if (this.isPaused) {
+      add(this.later, line);
+      this.waiting += 1;
+      this.tell();
+      return;
+    }
+    add(this.all, line);
+    add(this.fresh, line); // a page in the background draws seldom
+    this.drawing ||= setTimeout(() => this.append(), BREATH);
   }
 
   append() {
-    this.frame = 0;
+    clearTimeout(this.drawing);
+    this.drawing = 0;
     this.list.append(...this.fresh.filter((line) => this.passes(line)).map(row));
     this.fresh = [];
     while (this.list.childElementCount > MOST) this.list.firstElementChild.remove();
@@ -94,7 +114,6 @@ export class Feed {
   }
 
   redraw() {
-    if (this.isPaused && this.waiting) { this.tell(); return; }
     this.fresh = [];
     this.list.replaceChildren(...this.all.filter((line) => this.passes(line)).map(row));
     this.tell();
@@ -110,7 +129,7 @@ export class Feed {
 
   tell() {
     const shown = this.list.childElementCount;
-    const hidden = this.all.length - this.waiting - shown;
+    const hidden = this.all.length - shown;
     const words = [plural(shown, "line")];
     if (hidden > 0) words.push(`${hidden} filtered out`);
     if (this.isPaused) words.push(`paused, ${this.waiting} new`);
@@ -119,12 +138,19 @@ export class Feed {
 
   scroll() { if (this.follow.checked && !this.isPaused) this.list.scrollTop = this.list.scrollHeight; }
 
-  /** Scrolling up stops following, and down to the end goes on. */
+  /** Scrolling up stops following, and down to the end goes on; a list that became shorter was not scrolled. */
   scrolled() {
-    const left = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight;
-    if (left > 60) this.follow.checked = false;
+    const { scrollTop, scrollHeight, clientHeight } = this.list;
+    const left = scrollHeight - scrollTop - clientHeight;
+    if (left > 60 && scrollTop < this.top) this.follow.checked = false;
     else if (left < 4) this.follow.checked = true;
+    this.top = scrollTop;
   }
+}
+
+function add(lines, line) {
+  lines.push(line);
+  if (lines.length > MOST) lines.shift();
 }
 
 function row({ at, who, type, message, level }) {

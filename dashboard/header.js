@@ -1,7 +1,7 @@
 // What one look tells: the headline, whether the page is live, and what needs attention.
 
-import { $, command, h, show } from "./dom.js";
-import { clock, plural, rate, state } from "./format.js";
+import { $, command, h, show, visible } from "./dom.js";
+import { clock, plural, speed, state } from "./format.js";
 
 const MOST_ALERTS = 6;
 let lastSeen = 0;
@@ -12,19 +12,24 @@ export function showHeader(now) {
   lastSeen = now.at;
   const { workers, answering, tokens_per_second } = now.summary;
   const up = now.coordinators.filter((each) => each.state === "ready");
+  const loading = now.coordinators.find((each) => each.state === "starting");
   const words = [
     workers.known ? `${workers.ready} of ${plural(workers.known, "worker")} ready` : "no workers yet",
-    up.length ? up.map((each) => `${each.model} ${each.backends.length ? `over ${plural(each.backends.length, "worker")}` : "on this machine"}`).join(", ") : `model ${now.model}`,
-    answering ? plural(answering, "answer") + (tokens_per_second ? ` at ${rate(tokens_per_second)} tok/s` : "") : "idle",
+    up.length ? up.map((each) => `${file(each.model)} ${each.backends.length ? `over ${plural(each.backends.length, "worker")}` : "on this machine"}`).join(", ")
+      : loading ? `${file(loading.model)} is loading` : `model ${file(now.model)}`,
+    answering ? plural(answering, "answer") + (tokens_per_second ? ` at ${speed(tokens_per_second)}` : "") : "idle",
   ];
-  $("headline").textContent = words.join(" · ");
+  $("headline").textContent = visible(words.join(" · "));
   $("version").textContent = now.version;
   const trouble = now.alerts.length ? `${now.alerts.length} ! ` : "";
-  document.title = `${trouble}${tokens_per_second ? `${rate(tokens_per_second)} tok/s · ` : ""}synaptic`;
+  document.title = `${trouble}${tokens_per_second ? `${speed(tokens_per_second)} · ` : ""}synaptic`;
   const more = now.alerts.length - MOST_ALERTS;
-  show($("alerts"), now.alerts.slice(0, MOST_ALERTS).map(alert), more > 0 && h("li", { class: "alert attention" }, `and ${more} more; the cards below tell which`));
+  show($("alerts"), now.alerts.slice(0, MOST_ALERTS).map(alert), more > 0 && h("li", { class: "alert attention" }, `and ${more} more; the cards of the cluster tell which`));
   announce(now);
 }
+
+/** Of a model that is named by its path, the end. */
+const file = (model) => model.replace(/^[/~].*[/](?=.)/, "");
 
 /** To those who hear the page: what changed its state. Never how fast, or what is written. */
 function announce(now) {
@@ -34,7 +39,7 @@ function announce(now) {
   if (news.length) say(news.join(". "));
 }
 
-export function say(text) { $("said").textContent = text; }
+export function say(text) { $("said").textContent = visible(text); }
 
 function alert({ severity, message, hint }) {
   return h("li", { class: `alert ${severity === "error" ? "bad" : "attention"}` },

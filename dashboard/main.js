@@ -10,7 +10,7 @@ import { showCluster } from "./cluster.js";
 import { showActivity } from "./activity.js";
 import { showNodes } from "./nodes.js";
 import { Feed, asEvent, asLine } from "./feed.js";
-import { startConsole, focusConsole, offer } from "./console.js";
+import { openConsole, offer, startConsole } from "./console.js";
 
 takeToken();
 const nextTheme = startTheme($("theme"));
@@ -89,7 +89,7 @@ document.addEventListener("keydown", (event) => {
   if (isTyping || keys.open) return;
   if (/^[1-6]$/.test(event.key)) openNumber(Number(event.key));
   else if (event.key === "?") keys.showModal();
-  else if (event.key === "/") (feeds[current()] ? () => feeds[current()].focus() : focusConsole)();
+  else if (event.key === "/") feeds[current()] ? feeds[current()].focus() : openConsole();
   else if (event.key === "p") feeds[current()]?.pause();
   else if (event.key === "t") nextTheme();
   else return;

@@ -166,9 +166,9 @@ class Reply:
         told, known = 0.0, 0
         async with contextlib.aclosing(attempt.chunks(self._request(), self._written)) as chunks:
             async for chunk in chunks:
-                for each in attempt.overcame[known:]:
-                    self._overcome(each)
-                known = len(attempt.overcame)
+                while known < len(attempt.overcame):
+                    self._overcome(attempt.overcame[known])
+                    known += 1
                 if chunk.finish_reason:
                     self._end = chunk
                 elif chunk.text or chunk.reasoning:
@@ -223,11 +223,11 @@ class Reply:
         return GenerationStarted(model=route.model.name, generation=self.number, via=route.via, where=route.where, why=route.why)
 
     def _finished(self) -> GenerationFinished:
-        timings = self._end.timings if self._end else None
+        usage, timings = self.measured()
         return GenerationFinished(
             model=self.route.model.name,
             complete=self._end is not None,
-            tokens=self._tokens,
+            tokens=usage.completion_tokens if usage else self._tokens,
             tokens_per_second=timings.tokens_per_second if timings else None,
             ttft_ms=timings.ttft_ms if timings else None,
             generation=self.number,

@@ -104,8 +104,14 @@ class Activity:
                 self._costs(event.model, event.answer)
             case GenerationWentOn() if running := self.running.get(event.generation):
                 failover = LostOn(event.at, event.lost, event.cause, event.tokens, event.where)
+                self.tokens += max(event.tokens - running.tokens, 0)
                 self.running[event.generation] = dataclasses.replace(
-                    running, state="waiting", where=event.where, tokens_per_second=None, failovers=(*running.failovers, failover)
+                    running,
+                    state="waiting",
+                    where=event.where,
+                    tokens=max(event.tokens, running.tokens),
+                    tokens_per_second=None,
+                    failovers=(*running.failovers, failover),
                 )
             case GenerationFinished() if running := self.running.pop(event.generation, None):
                 self.tokens += max(event.tokens - running.tokens, 0)

@@ -62,8 +62,21 @@ class Journal(logging.Handler):
 def write_down(event: Event) -> None:
     """What happened, as a line of the application's log."""
     if sentence := told(event):
-        is_bad = (isinstance(event, Noticed) and event.attention) or isinstance(event, GenerationWentOn)
-        _logger.log(logging.WARNING if is_bad else logging.INFO, "%s", one_line(sentence, 1000))
+        _logger.log(logging.WARNING if is_bad(event) else logging.INFO, "%s", one_line(sentence, 1000))
+
+
+def is_bad(event: Event) -> bool:
+    """Whether a person who looks for the trouble wants to see it."""
+    match event:
+        case Noticed():
+            return event.attention
+        case ChildChanged():
+            return event.after == "failed"
+        case BackendChecked():
+            return event.health in ("lost", "down", "incompatible")
+        case GenerationFinished():
+            return not event.complete
+    return isinstance(event, GenerationWentOn)
 
 
 def told(event: Event) -> str | None:
@@ -74,6 +87,8 @@ def told(event: Event) -> str | None:
         case ChildChanged():
             return f"{event.child}: {event.before} → {event.after}{f' ({event.cause})' if event.cause else ''}"
         case BackendChecked():
+            if event.detail.startswith("in use"):  # and by whom
+                return f"{event.kind} {event.endpoint} is {event.detail}"
             return f"{event.kind} {event.endpoint} is {event.state}{f' ({event.detail})' if event.detail else ''}"
         case ModelPlaced():
             return f"{event.model} lies at {', '.join(f'{name} ({gib(size)})' for name, size in event.bytes_by_device)}"

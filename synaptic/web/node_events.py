@@ -13,7 +13,8 @@ def of(event: Event) -> Message | None:
     """None: nothing happened at a node."""
     if not isinstance(event, NodeActivity):
         return None
-    parts = [f"{event.node}: {event.what}", event.model, event.detail]
+    what = [event.detail] if event.what == "state" else [event.what, event.model, event.detail]
     details = {"node": event.node, "model": event.model, "detail": event.detail}
-    level = WARNING if event.what == "failure" else INFO
-    return Message(COMPONENT, event.what, " · ".join(part for part in parts if part), level, details, event.at)
+    is_bad = event.what == "failure" or (event.what == "state" and event.detail.startswith(("lost", "down")))
+    text = f"{event.node}: {' · '.join(filter(None, what))}"
+    return Message(COMPONENT, event.what, text, WARNING if is_bad else INFO, details, event.at)

@@ -8,8 +8,10 @@ import contextlib
 import json
 import logging
 import time
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING
 
+from synaptic.cluster.backend import State
 from synaptic.errors import SynapticError
 from synaptic.events import ChildSpoke, Event
 from synaptic.web.activity import Activity
@@ -26,7 +28,7 @@ _logger = logging.getLogger(__name__)
 EVERY = 2.0  # seconds between two points of a chart
 AT_MOST = 0.5  # seconds between two snapshots
 REMEMBERED = 300  # points: ten minutes
-NODES_FRESH = 5.0  # seconds for which what the servers said is believed
+FRESH = 5.0  # seconds for which what servers and ports said is believed
 
 
 class Pulse:
@@ -41,6 +43,7 @@ class Pulse:
         self._history: collections.deque[Sample] = collections.deque(maxlen=REMEMBERED)
         self._links = Links()
         self._asking: asyncio.Task[object] | None = None
+        self._asked = 0.0  # when it began
 
     def hear(self, event: Event) -> None:
         if not isinstance(event, ChildSpoke):  # a log changes nothing
@@ -76,7 +79,7 @@ class Pulse:
             await self._measure(now)
             self._history.append(self._sample(now))
         if self._feed.viewers:
-            self._ask()
+            self._ask(now)
             self._feed.publish(self.text(whole=False))
 
     async def _measure(self, now: float) -> None:
@@ -86,11 +89,24 @@ class Pulse:
         else:
             self._links.forget()
 
-    def _ask(self) -> None:
-        """See how the servers are and which coordinators other programs run, while somebody looks."""
+    def _ask(self, now: float) -> None:
+        """See how the others are and which coordinators other programs run, while somebody looks."""
         if self._asking is None or self._asking.done():
             self._session.coordinators.look()
-            self._asking = asyncio.create_task(self._session.nodes.refresh(max_age=NODES_FRESH))
+            if not 0 <= now - self._asked < FRESH:
+                self._asked = now
+                self._asking = asyncio.create_task(self._look_around())
+
+    async def _look_around(self) -> None:
+        """At servers, at workers that nobody has asked yet, and at the ports of dllama workers, which do not notice."""
+        session = self._session
+        new = [record.endpoint for record in session.pool.records() if record.state is State.UNVERIFIED] if session.is_open("pool") else []
+        looks: list[Coroutine[object, object, object]] = [session.nodes.refresh(max_age=FRESH)]
+        if new:
+            looks.append(session.pool.check(new))
+        if session.settings.now.dllama_backends or session.is_open("dllama"):
+            looks.append(session.know_dllama().check())
+        await asyncio.gather(*looks)
 
     def _rate(self, now: float) -> float:
         """Tokens per second since the last point: also of answers that began and ended between two."""

@@ -18,7 +18,7 @@ import contextvars
 import dataclasses
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -26,7 +26,7 @@ from aiohttp import web
 from synaptic.commands import load
 from synaptic.commands.reading import read, take_flag
 from synaptic.errors import SynapticError, UsageError
-from synaptic.results import Json, Leave, Lines, Outcome, Result, Stream, Watch, to_json
+from synaptic.results import Json, Leave, Lines, Outcome, Result, Stream, Watch, closing, to_json
 from synaptic.terminal import one_line, visible
 from synaptic.web.view import view
 
@@ -96,7 +96,7 @@ async def _frames_of(result: Result, waits: bool) -> AsyncGenerator[Frame, None]
     match result:
         case Stream():
             yield {"type": "head", "text": visible(result.head)}
-            async with _closing(result.pieces):
+            async with closing(result.pieces):
                 async for piece in result.pieces:
                     yield {"type": "piece", "text": visible(piece)}
             outcome = result.outcome()
@@ -118,7 +118,7 @@ async def _frames_of(result: Result, waits: bool) -> AsyncGenerator[Frame, None]
 
 async def _lines(result: Lines) -> AsyncGenerator[Frame, None]:
     said: collections.deque[Json] = collections.deque(maxlen=MOST_LINES)
-    async with _closing(result.lines):
+    async with closing(result.lines):
         async for line in result.lines:
             said.append(line)
             yield {"type": "line", "text": visible(line)}
@@ -164,12 +164,3 @@ async def _stream(request: web.Request, told: AsyncGenerator[Frame, None]) -> we
             await response.write(json.dumps(frame).encode() + b"\n")  # ASCII: some readers take U+2028 for the end of a line
     await response.write_eof()
     return response
-
-
-@contextlib.asynccontextmanager
-async def _closing(source: AsyncIterator[str]) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        if isinstance(source, AsyncGenerator):
-            await source.aclose()

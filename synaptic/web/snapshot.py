@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from synaptic.web.links import Links
 
 NO_MODEL = "demo"  # what answers when no model was chosen
+MOST_NAMED = 4  # machines in one alert
 _GOOD = ("ready", "unknown", "busy")
 _SERVERS = ("ollama", "openai")
 
@@ -77,16 +78,25 @@ def snapshot(
 
 
 def alerts(known: Iterable[Machine], split: Iterable[Split]) -> Iterator[Alert]:
+    """Machines that fare alike share one: a switch that dies must not bury the page."""
+    alike: dict[tuple[str, str, str], list[str]] = {}
     for machine in known:
-        if machine.health in _GOOD:
-            continue
-        look = {"rpc": "rpc check", "dllama": "dllama check"}.get(machine.kind, "nodes health")
-        severity = "error" if machine.health == "lost" else "warning"
-        cause = f": {machine.detail}" if machine.detail else ""
-        yield Alert(severity, f"{machine.kind} {machine.endpoint} is {machine.health}{cause}", look)
+        if machine.health not in _GOOD:
+            alike.setdefault((machine.kind, machine.health, machine.detail), []).append(machine.endpoint)
+    for (kind, health, detail), endpoints in alike.items():
+        look = {"rpc": "rpc check", "dllama": "dllama check"}.get(kind, "nodes health")
+        severity = "error" if health == "lost" else "warning"
+        cause = f": {detail}" if detail else ""
+        yield Alert(severity, f"{kind} {_named(endpoints)} {'is' if len(endpoints) == 1 else 'are'} {health}{cause}", look)
     for each in split:
         if each.state == "failed":
             yield Alert("error", f"the coordinator of {each.model} failed: {each.cause or 'no cause is known'}", "coordinator logs")
+
+
+def _named(endpoints: Sequence[str]) -> str:
+    shown = endpoints if len(endpoints) <= MOST_NAMED else endpoints[: MOST_NAMED - 1]
+    names = [*shown, *([f"{len(endpoints) - len(shown)} more"] if len(endpoints) > len(shown) else [])]
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _summary(known: Sequence[Machine], split: Sequence[Split], activity: Activity) -> dict[str, object]:

@@ -10,7 +10,7 @@ from cabled import QUESTION, Cabled, Harm, World, freeze, kill, unplug
 from conftest import Worker
 
 from synaptic.engines.answer import Reply
-from synaptic.events import Noticed
+from synaptic.events import GenerationFinished, Noticed
 from synaptic.settings.values import Values
 
 pytestmark = [pytest.mark.anyio, pytest.mark.live]
@@ -38,6 +38,8 @@ async def test_the_answer_goes_on_and_is_the_undisturbed_one(world: World, harm:
     assert world.workers[0].endpoint not in disturbed.route.plan.workers
     usage, whole = outcome.data["usage"], undisturbed.outcome().data["usage"]
     assert (usage["prompt_tokens"], usage["completion_tokens"]) == (whole["prompt_tokens"], whole["completion_tokens"])
+    *_, told = (event for event in world.bus.history if isinstance(event, GenerationFinished))
+    assert (told.tokens, told.ttft_ms) == (usage["completion_tokens"], outcome.data["timings"]["ttft_ms"])
     said = [event.text for event in world.bus.history if isinstance(event, Noticed)]
     assert any(f"worker {world.workers[0].endpoint} was lost; the answer goes on, on 2 workers" in text for text in said)
 

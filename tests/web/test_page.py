@@ -122,7 +122,7 @@ def test_the_console_remembers_its_lines_and_offers_to_send_what_is_no_command(s
     page.press("#line", "ArrowDown")
     page.press("#line", "ArrowDown")
     assert page.input_value("#line") == ""
-    page.wait_for_function("[...document.querySelectorAll('#commands option')].some((each) => each.value === 'rpc discover')")
+    page.wait_for_function("() => [...document.querySelectorAll('#commands option')].some((each) => each.value === 'rpc discover')")
 
 
 def test_logs_are_filtered_paused_and_followed(served, look):
@@ -144,7 +144,7 @@ def test_logs_are_filtered_paused_and_followed(served, look):
     page.wait_for_selector("text=/paused, [1-9]\\d* new/")
     assert page.locator("#log-feed .row").count() == 1
     page.keyboard.press("p")
-    page.wait_for_function("document.querySelectorAll('#log-feed .row').length === 2")
+    page.wait_for_function("() => document.querySelectorAll('#log-feed .row').length === 2")
 
 
 def test_keys_and_colours_without_a_mouse(served, look):
@@ -154,6 +154,9 @@ def test_keys_and_colours_without_a_mouse(served, look):
     assert page.is_visible("#keys")
     page.keyboard.press("Escape")
     assert not page.is_visible("#keys")
+    page.keyboard.press("/")  # nothing is filtered here
+    assert page.evaluate("document.activeElement.id") == "line"
+    page.keyboard.press("Escape")
     for number, name in enumerate(VIEWS, start=1):
         page.keyboard.press(str(number))
         assert page.is_visible(f"#{name}")
@@ -169,10 +172,12 @@ def test_keys_and_colours_without_a_mouse(served, look):
 
 def test_it_says_when_it_is_disconnected_and_comes_back(served, look, tmp_path: Path):
     first = served()
-    page = look(first.page)
+    page = look(first.page, width=400)
     is_live(page)
+    height = page.locator("header.top").bounding_box()["height"]
     first.interrupt()
     page.wait_for_selector("#banner >> text=Disconnected")
+    assert page.locator("header.top").bounding_box()["height"] == height
     page.screenshot(path=tmp_path / "disconnected.png")
     served(port=first.port)
     is_live(page)

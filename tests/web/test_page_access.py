@@ -65,6 +65,10 @@ def test_views_and_fields_have_roles_and_names(served, look: Look) -> None:
     page.click("#tab-cluster")
     assert page.get_by_role("img", name="10.0.0.2:50052 lost").count() == 1
     assert page.get_by_role("tabpanel").count() == 1
+    glance = page.get_by_role("list", name="at a glance").get_by_role("listitem").all_inner_texts()
+    assert glance[0] == "workers ready\n1 of 2\n✗ 1 lost"
+    assert page.get_by_role("article", name="10.0.0.2:50052").count() == 1
+    assert page.get_by_role("button", name="auto: light or dark").count() == 1
 
 
 def test_what_changes_state_is_said_and_what_streams_is_not(served, look: Look) -> None:
@@ -94,6 +98,13 @@ def test_nothing_moves_for_those_who_want_it_so(served, look: Look, wish: str, m
     is_live(page)
     names = page.locator(".writing .wire").evaluate_all("(wires) => wires.map((wire) => getComputedStyle(wire).animationName)")
     assert [name != "none" for name in names] == [moves, moves]
+
+
+def test_the_open_view_is_seen_in_the_colours_of_a_person(served, look: Look) -> None:
+    page = look(served().page, forced_colors="active", prepare=Stage(FINE))
+    is_live(page)
+    lines = page.get_by_role("tab").evaluate_all("(tabs) => tabs.map((tab) => getComputedStyle(tab).borderBottomColor)")
+    assert lines[0] not in lines[1:]
 
 
 def test_the_focus_is_seen_wherever_the_tab_key_leads(served, look: Look) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from synaptic.endpoint import Endpoint
 from synaptic.environment import Environment
 from synaptic.events import Noticed
 from synaptic.session import Session
@@ -48,6 +49,21 @@ async def test_while_nobody_looks_there_are_points_and_nobody_is_asked(tmp_path:
         with feed.viewer() as late:
             pulse.hear(Noticed(text="and again"))
             assert "sample" in json.loads(await late.next())  # the first there was: none was made before
+
+
+async def test_workers_that_nobody_asked_yet_are_looked_at_when_somebody_looks(tmp_path: Path) -> None:
+    feed = Feed(backlog=0, limit=1)
+    async with beating(tmp_path, feed) as (pulse, session), asyncio.timeout(30):
+        with feed.viewer() as viewer:
+            session.settings.add_backends([Endpoint("127.0.0.1", 1)])
+            session.settings.edit(lambda document: document.update(dllama_backends=["127.0.0.1:2"]))
+            session.know_backends()
+            known: dict[str, str] = {}
+            while sorted(known.values()) != ["unreachable", "unreachable"]:
+                pulse.hear(Noticed(text="something happened"))
+                machines = json.loads(await viewer.next())["machines"]
+                known = {machine["kind"]: machine["state"] for machine in machines if machine["kind"] in ("rpc", "dllama")}
+            assert {machine["health"] for machine in machines if machine["kind"] == "rpc"} == {"down"}
 
 
 async def test_all_who_look_are_sent_the_very_same(tmp_path: Path) -> None:

@@ -72,6 +72,16 @@ def test_what_is_lost_or_failed_is_an_alert_with_a_way_out() -> None:
     ]
 
 
+def test_machines_that_fare_alike_share_an_alert() -> None:
+    lost = [dataclasses.replace(MACHINE, endpoint=f"10.0.0.{n}:50052", health="lost", detail="no route to host") for n in range(1, 7)]
+    node = dataclasses.replace(MACHINE, kind="ollama", endpoint="10.0.0.9:11434", health="down")
+    assert [each.message for each in alerts([*lost, node], ())] == [
+        "rpc 10.0.0.1:50052, 10.0.0.2:50052, 10.0.0.3:50052 and 3 more are lost: no route to host",
+        "ollama 10.0.0.9:11434 is down",
+    ]
+    assert [each.message for each in alerts(lost[:2], ())] == ["rpc 10.0.0.1:50052 and 10.0.0.2:50052 are lost: no route to host"]
+
+
 def test_it_opens_no_room_and_is_json(session: Session) -> None:
     points = [Sample(1.0, 2.0, 0, 0), Sample(3.0, 4.0, 1, 0)]
     here = Machine(HERE, "coordinator", "idle", "ready")

@@ -46,8 +46,8 @@ def test_a_failover_stays_visible_and_two_answers_of_one_model_are_two() -> None
     end = GenerationFinished(
         at=110.0, generation=7, model="m", complete=False, tokens=9, tokens_per_second=None, ttft_ms=None, cause="gone"
     )
-    activity = after(STARTED, other, progressed(101.0, 9, 30.0), progressed(101.0, 2, 5.0, generation=8), went_on)
-    assert activity.running[7].where == "1 worker"
+    activity = after(STARTED, other, progressed(101.0, 8, 30.0), progressed(101.0, 2, 5.0, generation=8), went_on)
+    assert (activity.running[7].where, activity.running[7].tokens, activity.tokens) == ("1 worker", 9, 11)
     assert activity.tokens_per_second == 5.0  # nobody writes the first one at this moment
     activity.hear(end)
     assert list(activity.running) == [8]

@@ -55,6 +55,7 @@ class Sending:
         from aiohttp import web
 
         response = web.StreamResponse(headers={"Content-Type": self._shape.streams_as, "X-Accel-Buffering": "no"})
+        response._send_headers_immediately = False  # they go with the first piece: one packet, one waking of the client
         async with contextlib.aclosing(self._reply.chunks()) as chunks:
             first = await anext(chunks, None)
             with _Reader(request, slow) as reader:
