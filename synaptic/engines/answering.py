@@ -24,11 +24,10 @@ from synaptic.models.catalog import Catalog
 from synaptic.models.model import BUILTIN, DLLAMA, LLAMA_CPP, Model
 from synaptic.planning.expected import expected
 from synaptic.planning.machine import Machine
-from synaptic.planning.pinned import is_split_so
 from synaptic.planning.plan import Route, context_of
 from synaptic.planning.predictions import Measured, Predictions
 from synaptic.planning.ranking import rank
-from synaptic.planning.routing import Situation, choose
+from synaptic.planning.routing import Situation, choose, is_as_wanted
 from synaptic.planning.shape import Shape
 from synaptic.process.child import State
 from synaptic.process.coordinator import Coordinator
@@ -57,7 +56,7 @@ class Answering:
         predictions: Predictions,
         confirm: Callable[[str], Awaitable[bool]],
         dllama: DllamaRoutes | None = None,
-        embedded: Callable[[], Path | None] = lambda: None,
+        embedded: Callable[[str | None], Path | None] = lambda via: None,
         most_slots: Callable[[], int] = lambda: 1,
     ) -> None:
         self.coordinators = coordinators
@@ -84,8 +83,7 @@ class Answering:
         values = self.values()
         workers, _ = await asyncio.gather(self._workers(), self._nodes.refresh(max_age=NODES_FRESH))
         via = via or (values.via if values.via != AUTO else None)
-        find = self._catalog.find if via == LLAMA_CPP else self._find  # who wants llama.cpp is told what it lacks
-        found = await asyncio.to_thread(find, model or values.model or DEMO)
+        found = await asyncio.to_thread(self._find, model or values.model or DEMO, via)
         situation = await self._situation(found, workers, via)
         situation = dataclasses.replace(situation, goes_on=goes_on, slots=slots or values.parallel)
         if self._dllama and self._dllama.can(found) and (via in (DLLAMA, BUILTIN) or not (via or situation.nodes)):
@@ -95,10 +93,10 @@ class Answering:
         self.bus.publish(RouteChosen(model=found.name, via=route.via, why=route.why))
         return route
 
-    def _find(self, name: str) -> Model:
-        """The shipped model comes in two forms; without llama.cpp the one that needs nothing compiled stands in."""
+    def _find(self, name: str, via: str | None) -> Model:
+        """The shipped model comes in two forms: where its own engine is not meant, or not there, the other one stands in."""
         found = self._catalog.find(name)
-        other = self._embedded() if found.source == SHIPPED and LLAMA_CPP in found.engines else None
+        other = self._embedded(via) if found.source == SHIPPED and LLAMA_CPP in found.engines else None
         if other is None:
             return found
         return dataclasses.replace(self._catalog.find(str(other)), name=found.name, source=SHIPPED, temperature=found.temperature)
@@ -149,11 +147,7 @@ class Answering:
         up = (each.plan for each in self.coordinators.all() if each.state in (State.READY, State.STARTING))
         plan = next((each for each in up if each.model.name == model.name), None)
         ready = {worker.endpoint for worker in now.workers if worker.is_ready}
-        if plan is None or (plan.context, plan.kv_type) != (now.context, now.kv_type) or now.via not in (None, LLAMA_CPP):
-            return None
-        if (now.slots not in (None, plan.slots) or (now.split and not is_split_so(plan, now.split))) and not now.goes_on:
-            return None
-        if bool(plan.workers) is not now.distributed or not ready.issuperset(plan.workers):
+        if plan is None or not is_as_wanted(plan, now) or not ready.issuperset(plan.workers):
             return None
         more = ready.difference(plan.workers)
         hint = f"; {plural(len(more), 'worker')} more: coordinator restart takes them" if more else ""

@@ -98,28 +98,37 @@ class Answer:
     def _note(self, event: Json) -> None:
         self._usage = object_of(event.get("usage")) or self._usage
         timings = object_of(event.get("timings"))
-        self._predicted = count_of(timings.get("predicted_n")) or self._predicted
-        if (count_of(timings.get("predicted_n")) or 0) >= 2:  # its clock starts after the first token
-            self._speed = positive(timings.get("predicted_per_second"))
+        if predicted := count_of(timings.get("predicted_n")):
+            self._predicted = predicted
+            if predicted >= 2:  # its clock starts after the first token
+                self._speed = positive(timings.get("predicted_per_second"))
 
     def _piece(self, choice: Json) -> Chunk | None:
         delta = object_of(choice.get("delta"))
         text, reasoning = text_of(delta.get("content")), text_of(delta.get("reasoning_content") or delta.get("reasoning"))  # newer vLLM
-        now = self._clock()
         is_call = self._calls.take(delta.get("tool_calls"))
         if text or reasoning or is_call:
-            self.tokens += 1
-            self._last_token = now
-            self._first_token = now if self._first_token is None else self._first_token
-        if text and self._first_text is None:
-            self._first_text = now
+            self._moved(text)
         if reason := text_of(choice.get("finish_reason")):
-            self.finish_reason, self._finished = one_line(reason, 40), now
+            self.finish_reason, self._finished = one_line(reason, 40), self._clock()
         calls = self._calls.all() if self.finish_reason else None
         if not (text or reasoning or calls):
             return None
+        return Chunk(text, reasoning, ids_of(choice), self._since_last(), calls)
+
+    def _moved(self, text: str) -> None:
+        now = self._clock()
+        self.tokens += 1
+        self._last_token = now
+        if self._first_token is None:
+            self._first_token = now
+        if text and self._first_text is None:
+            self._first_text = now
+
+    def _since_last(self) -> int:
+        """Tokens, as the server counts them, since the last piece."""
         before, self._generated = self._generated, self._predicted
-        return Chunk(text, reasoning, ids_of(choice), self._predicted - before, calls)
+        return self._predicted - before
 
     def _counted(self) -> Usage:
         """The server's count of tokens, else ours of the pieces."""
@@ -156,8 +165,9 @@ def _choice(event: Json) -> Json:
 def ids_of(choice: Json) -> tuple[int, ...]:
     """llama-server names the token behind a piece; of a character that is made of several tokens only the last."""
     listed = object_of(choice.get("logprobs")).get("content")
-    ids = [count_of(object_of(each).get("id")) for each in listed] if isinstance(listed, list) else []
-    return tuple(each for each in ids if each is not None)
+    if not isinstance(listed, list):
+        return ()
+    return tuple([each for piece in listed if (each := count_of(object_of(piece).get("id"))) is not None])
 
 
 def object_of(value: object) -> Json:
@@ -166,7 +176,9 @@ def object_of(value: object) -> Json:
 
 def text_of(value: object) -> str:
     """A lone surrogate, which JSON can escape, becomes `?`: nothing could write it."""
-    return value.encode(errors="replace").decode() if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    return value if value.isascii() else value.encode(errors="replace").decode()
 
 
 def count_of(value: object) -> int | None:

@@ -9,7 +9,6 @@ answer with "stop", and answers a prompt that is longer than its context with no
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from types import SimpleNamespace
@@ -83,7 +82,7 @@ def _message(message: Message) -> dict[str, str]:
 
 def _with_reason(last: Chunk, limit: int | None) -> Chunk:
     reached = limit is not None and last.usage is not None and last.usage.completion_tokens >= limit
-    return dataclasses.replace(last, finish_reason="length") if reached else last
+    return last._replace(finish_reason="length") if reached else last
 
 
 def _whole(value: object) -> int | None:

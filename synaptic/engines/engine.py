@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncGenerator, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from synaptic.errors import EngineError
 from synaptic.results import Json
@@ -86,12 +86,12 @@ class Timings:
     total_ms: float | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Chunk:
+class Chunk(NamedTuple):
     """
     A piece of an answer. Only the last one has a `finish_reason`; `reasoning` is no part of the answer.
 
-    `ids` are the tokens behind it where the engine tells them, the last ones if `tokens` counts more.
+    `ids` are the tokens behind it where the engine tells them, the last ones if `tokens` counts more. A tuple, because
+    one is made for every token, and a frozen dataclass takes five times as long.
     """
 
     text: str = ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import re
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -136,4 +135,4 @@ async def after(answer: AsyncGenerator[Chunk, None], written: str) -> AsyncGener
 
 
 def _cut(chunk: Chunk, count: int) -> Chunk:
-    return dataclasses.replace(chunk, text=chunk.text[count:])
+    return chunk._replace(text=chunk.text[count:])

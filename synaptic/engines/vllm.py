@@ -14,7 +14,6 @@ no tokens are told; then an answer that broke off stays so. Without max_tokens /
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 
 from synaptic.engines.chunks import Answer, Completion, count_of
@@ -83,7 +82,7 @@ class _Answer(Answer):
 
     def take(self, data: bytes) -> Iterator[Chunk]:
         for chunk in super().take(data):
-            yield dataclasses.replace(chunk, ids=tuple(self._ids), tokens=len(self._ids))
+            yield chunk._replace(ids=tuple(self._ids), tokens=len(self._ids))
             self._ids.clear()
 
     def _in_chat_form(self, event: Object) -> Object:

@@ -43,11 +43,10 @@ class Watch:
     async def read(self) -> bytes:
         """The next bytes; none at the end. Raises TimeoutError when the stream has been idle for too long."""
         self._since = time.monotonic()
-        try:
-            return await self._content.readany()
-        finally:
-            self._count()
-            self._since = None
+        data = await self._content.readany()  # nobody reads again after an error
+        self._count()
+        self._since = None
+        return data
 
     def _count(self) -> None:
         if self._since is not None:

@@ -15,10 +15,8 @@ import dataclasses
 import re
 import secrets
 import time
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-
-import psutil
 
 from synaptic.cluster.pool import Pool
 from synaptic.errors import BackendError, EngineError, SynapticError
@@ -30,8 +28,9 @@ from synaptic.process.child import Child, Patience, State
 from synaptic.process.coordinator_entry import KEY, Entry, Process
 from synaptic.process.coordinator_ledger import CoordinatorLedger
 from synaptic.process.flocks import Flock
-from synaptic.process.llama_log import explain
+from synaptic.process.llama_log import explain, is_routine
 from synaptic.process.placement import HERE, PlacementReader, Share
+from synaptic.process.reading import tell_reading
 from synaptic.process.relay_figures import Traffic, figures_of, traffic
 from synaptic.process.relayed import RELAY
 from synaptic.process.spawn import Spec
@@ -41,8 +40,7 @@ from synaptic.process.workers import listens
 _LISTENING = re.compile(r"listening on (http://127\.0\.0\.1:\d+)")
 ALL_LAYERS = "999"  # more than any model has; the original passed 0 and distributed nothing
 NO_COPIES = {"LLAMA_ARG_CACHE_IDLE_SLOTS": "0"}  # of every idle slot, at each request; a variable, which older builds pass over
-SLOT_BY_SLOT = b" get_availabl: id"  # which of its slots an answer gets: a line for each of them
-TOLD_AFTER = 0.005  # seconds until other programs see that it answers: the lock would hold up the first token
+TOLD_AFTER = 0.05  # seconds until other programs see that it answers: the lock would hold up the first token
 PROOF_WITHIN = 5.0  # seconds in which one that was found must answer
 
 
@@ -73,9 +71,9 @@ class Coordinator:
             bus,
             is_ready=self._is_ready,
             on_line=self._hear,
-            is_chatter=lambda raw: SLOT_BY_SLOT in raw,
+            is_chatter=is_routine,
             on_change=self._changed,
-            sign_of_life=self._progress,
+            sign_of_life=lambda child: tell_reading(child.pid, self.plan.model, self._work),
             explain=lambda child: self._explain(child.last_words),
             on_spawn=self._spawned,
             has_owner_elsewhere=lambda: self.entry.is_elsewhere,
@@ -221,14 +219,6 @@ class Coordinator:
         with contextlib.suppress(SynapticError):  # a full disk: its log tells the URL too
             self._ledger.write(self.entry)
 
-    def _progress(self, child: Child) -> Hashable:
-        """Bytes of the model that have been read: the mapped file grows into the process's memory as it is sent."""
-        resident = _resident_bytes(child.pid)
-        if self._work and resident:
-            layers, share = self.plan.model.layers, min(resident / max(self.plan.model.bytes, 1), 1.0)
-            self._work.update(done=int(layers * share), total=layers, unit="layers")
-        return resident >> 20
-
     async def _is_ready(self, child: Child) -> bool:
         if self.url is None or not await answers(self.url, self.key):
             return False
@@ -291,10 +281,3 @@ async def answers(url: str, key: str) -> bool:
     except (aiohttp.ClientError, TimeoutError):
         return False
     return True
-
-
-def _resident_bytes(pid: int | None) -> int:
-    try:
-        return psutil.Process(pid).memory_info().rss if pid else 0
-    except psutil.Error:
-        return 0

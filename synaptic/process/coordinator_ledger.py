@@ -16,18 +16,17 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
-import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import psutil
-
 from synaptic.errors import EngineError, SynapticError, os_reason
+from synaptic.files import appearing
 from synaptic.process.coordinator_entry import Entry, Process, decoded, encoded, of_key
 from synaptic.process.flocks import Flock, held
+from synaptic.process.reading import resident_bytes
 
 WITHIN = 3.0  # seconds for a change by someone else
 TURN = 0.05  # seconds between two looks whether a model is free to be started
@@ -172,8 +171,8 @@ class CoordinatorLedger:
         entry = decoded(self._path(model, "json"))
         if entry is None or entry.process is None:
             return entry
-        with contextlib.suppress(OSError, psutil.Error):
-            return entry, entry.log.stat().st_size, psutil.Process(entry.process.pid).memory_info().rss >> 20
+        with contextlib.suppress(OSError):
+            return entry, entry.log.stat().st_size, resident_bytes(entry.process.pid) >> 20
         return entry
 
     def _put(self, entry: Entry) -> None:
@@ -228,7 +227,5 @@ def _start_of(process: Process) -> str:
 
 def _replace(path: Path, text: str) -> None:
     """All or nothing for whoever reads; a power cut may take it, and takes the processes too."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    fresh.replace(path)
+    with appearing(path) as file:
+        file.write(text.encode())

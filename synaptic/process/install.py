@@ -11,6 +11,7 @@ from pathlib import Path
 from synaptic.environment import Environment
 from synaptic.errors import EngineError
 from synaptic.events import Bus
+from synaptic.files import path_of
 from synaptic.process.recipe import LLAMA_CPP, Recipe
 
 VARIABLES = {
@@ -43,7 +44,8 @@ class Engines:
     def require(self, name: str) -> Program:
         if found := self.find(name):
             return found
-        raise EngineError(f"{name} was not found on this machine", hint=self.remedy(name))
+        instead = ", or without it: worker start --engine builtin" if name == "ggml-rpc-server" else ""
+        raise EngineError(f"{name} was not found on this machine", hint=f"{self.remedy(name)}{instead}")
 
     def remedy(self, name: str) -> str:
         """What to do about a program that is missing."""
@@ -76,7 +78,7 @@ class Engines:
         value = self._environment.variables.get(variable)
         if not value:
             return None
-        found = shutil.which(Path(value).expanduser(), path=self._search_path)
+        found = shutil.which(path_of(value), path=self._search_path)
         if found is None:
             raise EngineError(f'{variable} names "{value}", which is no program', hint=f"unset {variable}, or give it the path of {name}")
         return Program(name, Path(found).absolute(), "environment")

@@ -20,6 +20,7 @@ import psutil
 
 from synaptic.endpoint import Endpoint
 from synaptic.errors import UsageError
+from synaptic.files import appearing
 from synaptic.results import to_json
 
 
@@ -51,10 +52,8 @@ class Ledger:
         if self._folder is None:
             return
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self._path(entry.endpoint)
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(to_json(entry)))
-        fresh.replace(path)
+        with appearing(self._path(entry.endpoint)) as file:
+            file.write(json.dumps(to_json(entry)).encode())
 
     def erase(self, endpoint: Endpoint) -> None:
         if self._folder:

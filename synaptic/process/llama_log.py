@@ -32,6 +32,16 @@ _FINAL = (  # a retry cannot cure these
     r"failed to load model|invalid magic|failed to read magic",
 )
 
+# at every answer: forty lines, and one more for each slot and each prompt that is kept; not what it took
+_ROUTINE = re.compile(
+    rb"\t|[\d.]+ I (?:srv|slot) +(?:get_availabl|prompt_save|load|update|launch_slot_|init_sampler|operator\(\)|server_strea|update_slots):"
+)
+
+
+def is_routine(line: bytes) -> bool:
+    """Whether llama-server says this at every answer, and it helps nobody who reads along."""
+    return _ROUTINE.match(line) is not None
+
 
 def is_final(lines: Iterable[str]) -> bool:
     """Whether the same start can only end in the same way: a lost worker may come back, a bad file does not."""

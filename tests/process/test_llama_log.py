@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from synaptic.process.llama_log import explain, is_final
+from synaptic.process.llama_log import explain, is_final, is_routine
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,20 @@ def test_what_a_retry_cannot_cure_is_known(line: str) -> None:
 )
 def test_a_worker_may_come_back(line: str) -> None:
     assert not is_final(["loading", line])
+
+
+@pytest.mark.parametrize(
+    ("line", "is_heard"),
+    [
+        (b"0.04.129.116 I slot get_availabl: id  0 | task -1 | selected slot by LCP similarity, f_sim_best = 0.263\n", False),
+        (b"0.04.129.272 I srv        update:    - prompt 0x562a6d77b650:      15 tokens, checkpoints:  0,     0.004 MiB\n", False),
+        (b"\trepeat_last_n = 64, repeat_penalty = 1.000, frequency_penalty = 0.000, presence_penalty = 0.000\n", False),
+        (b"0.04.129.349 I slot   operator(): id  0 | task 134 | new prompt, n_ctx_slot = 512, n_keep = 0\n", False),
+        (b"0.04.162.144 I slot print_timing: id  0 | task 134 |        eval time =      32.17 ms /   128 tokens\n", True),
+        (b"0.04.162.144 E srv        update: something is wrong\n", True),
+        (b"0.01.022.123 I srv    load_model: loading model 'm.gguf'\n", True),
+        (b"0.01.022.123 I load_tensors: RPC0[127.0.0.1:50211] model buffer size =     0.80 MiB\n", True),
+    ],
+)
+def test_what_is_said_at_every_answer_stays_in_the_log(line: bytes, is_heard: bool) -> None:
+    assert is_routine(line) is not is_heard
