@@ -154,9 +154,9 @@ async def _yes(question: str) -> bool:
 
 
 def _settings_file(environment: Environment, arguments: Arguments) -> Path | None:
-    from pathlib import Path
+    from synaptic.files import path_of
 
-    return Path(arguments.config).expanduser().absolute() if arguments.config else environment.settings_file
+    return path_of(arguments.config).absolute() if arguments.config else environment.settings_file
 
 
 def _flags(arguments: Arguments) -> dict[str, object]:

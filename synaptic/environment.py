@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
+from synaptic.files import path_of
+
 SETTINGS_NAME = ".synapticllamas.json"
 APP = "synapticllamas"
 
@@ -54,6 +56,11 @@ class Environment:
         return self._folder("data", "XDG_DATA_HOME", ".local/share")
 
     @property
+    def models_dir(self) -> Path | None:
+        """Those that were pulled or converted."""
+        return self.data_dir / "models" if self.data_dir else None
+
+    @property
     def cache_dir(self) -> Path | None:
         """What may be deleted and comes again."""
         return self._folder("cache", "XDG_CACHE_HOME", ".cache")
@@ -65,7 +72,7 @@ class Environment:
     @property
     def _moved(self) -> Path | None:
         named = self.variables.get("SYNAPTICLLAMAS_HOME")
-        return Path(named).expanduser().absolute() if named else None
+        return path_of(named).absolute() if named else None
 
     def _folder(self, name: str, variable: str, below_home: str) -> Path | None:
         if moved := self._moved:

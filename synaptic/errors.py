@@ -30,14 +30,15 @@ class SynapticError(Exception):
 
 
 class UsageError(SynapticError):
-    """`prefill` is a line the shell offers next, so that one Enter does what was probably meant."""
+    """`prefill` is a line the shell offers next, so that one Enter does what was probably meant. `lacks`: the line is right, so far."""
 
     exit_code = 2
     kind = "usage"
 
-    def __init__(self, message: str, *, hint: str | None = None, prefill: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, prefill: str | None = None, lacks: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.prefill = prefill
+        self.lacks = lacks
 
 
 class BackendError(SynapticError):

@@ -17,6 +17,11 @@ class _Visible(logging.Formatter):
         return visible(super().format(record))
 
 
+class _File(logging.handlers.RotatingFileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        """A disk that is full, or gone: Python would write its traceback onto the terminal."""
+
+
 def to_file(folder: Path | None, *, debug: bool = False) -> Path | None:
     """Send everything logged under `synaptic` to a file in `folder`; its path, or None when there is nowhere to write."""
     logger = logging.getLogger("synaptic")
@@ -29,7 +34,7 @@ def to_file(folder: Path | None, *, debug: bool = False) -> Path | None:
         if folder is None:
             raise FileNotFoundError
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handler = logging.handlers.RotatingFileHandler(folder / NAME, maxBytes=SIZE, backupCount=FILES - 1, encoding="utf-8", delay=True)
+        handler = _File(folder / NAME, maxBytes=SIZE, backupCount=FILES - 1, encoding="utf-8", delay=True)
     except OSError:
         logger.addHandler(logging.NullHandler())
         return None

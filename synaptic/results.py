@@ -13,9 +13,10 @@ Text in results may be foreign: faces pass it through `terminal.visible`, never 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, Union, cast
 
@@ -99,11 +100,12 @@ class Lines:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a stream ended: its JSON document, one dim line, and the error if it is not whole."""
+    """How a stream ended: its JSON document, one dim line, the error if it is not whole, and what to do next."""
 
     data: Json
     tail: str
     error: SynapticError | None = None
+    hint: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +133,16 @@ class Leave:
 
     def as_json(self) -> Json:
         return {"leaving": True}
+
+
+@contextlib.asynccontextmanager
+async def closing(pieces: AsyncIterator[str]) -> AsyncIterator[None]:
+    """However showing ends, the other side learns of it now, not when the garbage is collected."""
+    try:
+        yield
+    finally:
+        if isinstance(pieces, AsyncGenerator):
+            await pieces.aclose()
 
 
 Result = Note | Rows[Any] | Facts | Lines | Stream | Watch | Leave

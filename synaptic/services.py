@@ -163,6 +163,13 @@ class Services(DllamaServices):
         """Whether llama.cpp is not installed: then the built-in engine runs the shipped model."""
         return self.engines.find("llama-server") is None or self.engines.find("ggml-rpc-server") is None
 
+    def _embedded(self, via: str | None) -> Path | None:
+        """The shipped model in the form that needs nothing compiled, where it is to answer. Who wants llama.cpp is told what it lacks."""
+        from synaptic.models.model import BUILTIN, DLLAMA
+
+        is_meant = via in (BUILTIN, DLLAMA) or (via is None and self.has_no_llama)
+        return shipped.shipped("demo", "demo-q40.m") if is_meant else None
+
     @cached_property
     def answering(self) -> Answering:
         from synaptic.engines.answering import Answering
@@ -178,7 +185,7 @@ class Services(DllamaServices):
             machines=self.machines,
             predictions=self.predictions,
             dllama=self.dllama_routes,
-            embedded=lambda: shipped.shipped("demo", "demo-q40.m") if self.has_no_llama else None,
+            embedded=self._embedded,
             confirm=lambda question: self.confirm(question),
             most_slots=lambda: self.most_slots,
         )
@@ -226,7 +233,7 @@ class Services(DllamaServices):
 
     def _model_folders(self) -> tuple[Path, ...]:
         """The user's, and the one that `model pull` fills."""
-        pulled = (self.environment.data_dir / "models",) if self.environment.data_dir else ()
+        pulled = (self.environment.models_dir,) if self.environment.models_dir else ()
         return (*self.settings.now.models_dirs, *pulled)
 
     def _told_of(self) -> dict[Endpoint, int] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from synaptic.endpoint import Endpoint
@@ -90,21 +90,27 @@ class Session(Services):
         values = self.settings.now
         pools = [*([self.pool] if self.is_open("pool") else []), *([self.dllama] if self.is_open("dllama") else [])]
         backends = [record for pool in pools for record in pool.records()]
-        up = self.all_coordinators()
-        newest = up[-1] if up else None
-        roots = self.roots.all() if self.is_open("roots") and not up else []
-        root = roots[-1] if roots else None
+        coordinator, state, model = self._newest()
         return Snapshot(
             distributed=values.distributed_inference_enabled,
             known=len(backends),
             ready=sum(each.health == "ready" for each in backends),
             lost=sum(each.health == "lost" for each in backends),
             model=values.model,
-            coordinator=f"{newest.engine}{f' :{newest.port}' if newest.port else ''}" if newest else BUILTIN if root else None,
-            coordinator_state=newest.state.value if newest else root.state if root else None,
-            coordinator_model=newest.plan.model.name if newest else root.plan.model.name if root else None,
+            coordinator=coordinator,
+            coordinator_state=state,
+            coordinator_model=model,
             tokens_per_second=self._speed,
         )
+
+    def _newest(self) -> tuple[str, str, str] | tuple[None, None, None]:
+        """Of the coordinators, else of the roots: its engine, state and model."""
+        if up := self.all_coordinators():
+            newest = up[-1]
+            return f"{newest.engine}{f' :{newest.port}' if newest.port else ''}", newest.state.value, newest.plan.model.name
+        if self.is_open("roots") and (roots := self.roots.all()):
+            return BUILTIN, roots[-1].state, roots[-1].plan.model.name
+        return None, None, None
 
     async def save(self, **changes: object) -> None:
         """Change settings, in the file and here."""
@@ -147,30 +153,32 @@ class Session(Services):
             return
         self._is_closed = True
         async with contextlib.AsyncExitStack() as last_first:  # every step is taken, whatever happens in another
-            if self.is_open("workers"):
-                last_first.push_async_callback(self._end_workers, keep=keep)
-            if self.is_open("post_mortems"):
-                last_first.push_async_callback(self.post_mortems.close)
-            if self.is_open("coordinators") and keep:
-                last_first.callback(self.coordinators.let_go)
-            elif self.is_open("coordinators"):
-                last_first.push_async_callback(self.coordinators.close)
-            if self.is_open("dllama"):
-                last_first.push_async_callback(self.dllama.parking.unpark)
-            if self.is_open("roots"):
-                last_first.push_async_callback(self.roots.stop)
-            if self.is_open("dllama_apis"):
-                last_first.push_async_callback(self.dllama_apis.stop)
-            if self.is_open("presence"):
-                last_first.push_async_callback(self.presence.close)
-            if self.is_open("nodes"):
-                last_first.push_async_callback(self.nodes.close)
+            for name, end in self._ends(keep=keep):
+                if self.is_open(name):
+                    last_first.push_async_callback(end)
             if self.guard:
                 last_first.push_async_callback(self.guard.close)
             if self.is_open("rounds"):
                 last_first.push_async_callback(self.rounds.stop)
             for face in self.faces.values():
                 last_first.push_async_callback(face.close)
+
+    def _ends(self, *, keep: bool) -> Iterator[tuple[str, Callable[[], Awaitable[object]]]]:
+        """Of the rooms that may be open; the last ends first."""
+        yield "workers", lambda: self._end_workers(keep=keep)
+        yield "post_mortems", lambda: self.post_mortems.close()
+        yield "coordinators", lambda: self._end_coordinators(keep=keep)
+        yield "dllama", lambda: self.dllama.parking.unpark()
+        yield "roots", lambda: self.roots.stop()
+        yield "dllama_apis", lambda: self.dllama_apis.stop()
+        yield "presence", lambda: self.presence.close()
+        yield "nodes", lambda: self.nodes.close()
+
+    async def _end_coordinators(self, *, keep: bool) -> None:
+        if keep:
+            self.coordinators.let_go()
+        else:
+            await self.coordinators.close()
 
     async def _end_workers(self, *, keep: bool) -> None:
         if not keep:

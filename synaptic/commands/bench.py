@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from synaptic.commands.complete import models
@@ -14,6 +13,7 @@ from synaptic.commands.grammar import Choice, Complete, Completion
 from synaptic.commands.numbers import Numbers
 from synaptic.commands.registry import registry
 from synaptic.errors import UsageError
+from synaptic.files import path_of
 from synaptic.models.model import ENGINES
 from synaptic.results import Facts
 
@@ -90,7 +90,7 @@ async def run(
             where, engine = (None, against) if against in ENGINES else (against, None)
             subjects.append(await stack.enter_async_context(_subject(session, model, where, engine, None, slots)))
         _check_subjects(asking, subjects)
-        kept = await measure(session, Bench(asking, slots, preflight, known, Path(out).expanduser() if out else None, watch), subjects)
+        kept = await measure(session, Bench(asking, slots, preflight, known, path_of(out) if out else None, watch), subjects)
     return _shown(kept)
 
 

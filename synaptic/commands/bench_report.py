@@ -11,6 +11,7 @@ from synaptic.commands.grammar import Complete, Completion
 from synaptic.commands.registry import registry
 from synaptic.endpoint import Endpoint
 from synaptic.errors import BackendError, EngineError, SynapticError, UsageError
+from synaptic.files import path_of
 from synaptic.results import Cell, Facts, Note, Rows
 
 if TYPE_CHECKING:
@@ -26,12 +27,15 @@ def kept(session: Session) -> list[Completion]:
 
 
 @registry.command("bench report", group="measure")
-async def report(session: Session, file: Annotated[str, Complete(kept)], *, out: str | None = None, svg: str | None = None) -> Facts:
-    """Show a measurement again. FILE is what bench run wrote, or the id it gave; --out FILE.md writes it as Markdown.
+async def report(
+    session: Session, file: Annotated[str | None, Complete(kept)] = None, *, out: str | None = None, svg: str | None = None
+) -> Facts:
+    """Show a measurement again, the newest or FILE: what bench run wrote, or the id it gave; --out FILE.md writes it as Markdown.
 
-    --svg FOLDER draws throughput against latency, the times to the first token, and the nodes over time; that needs
+    --svg FOLDER draws throughput against latency, the times to the first token, and the machines over time; that needs
     the package matplotlib.
 
+        bench report
         bench report 20261121-155919-6fe915 --out report.md
         bench report before.json --svg plots
 
@@ -41,12 +45,13 @@ async def report(session: Session, file: Annotated[str, Complete(kept)], *, out:
     from synaptic.bench.report.markdown import markdown
     from synaptic.bench.report.plots import plots
     from synaptic.bench.report.tables import shown
-    from synaptic.planning.speeds import write_whole
+    from synaptic.files import write_whole
 
-    result = await asyncio.to_thread(read, file_of(session, file))
-    pictures = await asyncio.to_thread(plots, result, Path(svg).expanduser()) if svg else []
+    path = file_of(session, file) if file else newest(session)[0]
+    result = await asyncio.to_thread(read, path)
+    pictures = await asyncio.to_thread(plots, result, path_of(svg)) if svg else []
     if out:
-        target = Path(out).expanduser()
+        target = path_of(out)
         beside = [str(path) if path.parent.resolve() != target.parent.resolve() else path.name for path in pictures]
         await asyncio.to_thread(write_whole, target, markdown(result, beside))
     return shown(result)
@@ -54,12 +59,18 @@ async def report(session: Session, file: Annotated[str, Complete(kept)], *, out:
 
 @registry.command("bench compare", group="measure")
 async def compare(
-    session: Session, a: Annotated[str, Complete(kept)], b: Annotated[str, Complete(kept)], *, force: bool = False
+    session: Session,
+    a: Annotated[str | None, Complete(kept)] = None,
+    b: Annotated[str | None, Complete(kept)] = None,
+    *,
+    force: bool = False,
 ) -> Rows[Compared]:
     """Show how B differs from A: the ratio of each figure, its 95 % interval, and whether that is more than chance.
 
-    Refused where the model or the profile differ, or where requests failed; --force compares all the same.
+    B is the newest measurement where it is left out, and A the one before. Refused where the model or the profile differ,
+    or where requests failed; --force compares all the same.
 
+        bench compare
         bench compare before.json after.json
 
     See also: bench run, bench report
@@ -67,7 +78,11 @@ async def compare(
     from synaptic.bench.kept import read
     from synaptic.bench.report.compared import compared
 
-    one, other = await asyncio.to_thread(lambda: (read(file_of(session, a)), read(file_of(session, b))))
+    left = file_of(session, a) if a else newest(session, 2)[1]
+    right = file_of(session, b) if b else newest(session)[0]
+    if left == right and not (a and b):
+        raise UsageError(f"{left.stem} is the newest measurement itself", hint="name the other one: bench compare <a> <b>")
+    one, other = await asyncio.to_thread(lambda: (read(left), read(right)))
     return compared(one, other, force=force)
 
 
@@ -85,9 +100,9 @@ async def import_(session: Session, file: str, *, out: str | None = None) -> Not
     from synaptic.bench.imports.imported import imported
     from synaptic.bench.kept import read_json, write
 
-    path, state = Path(file).expanduser(), session.environment.state_dir
+    path, state = path_of(file), session.environment.state_dir
     result = imported(await asyncio.to_thread(read_json, path, "name the file that the other benchmark wrote"), path)
-    target = Path(out).expanduser() if out else state / "bench" / f"{result.id}.json" if state else None
+    target = path_of(out) if out else state / "bench" / f"{result.id}.json" if state else None
     if target is None:
         raise SynapticError("there is no folder to keep it in", hint="name a file with --out")
     await asyncio.to_thread(write, result, target)
@@ -108,8 +123,8 @@ async def link(
     See also: plan, profile probe
     """
     from synaptic.bench.figures import figure
-    from synaptic.bench.link import knocks as knock
     from synaptic.bench.report.tables import number
+    from synaptic.cluster.knocks import knocks as knock
 
     if not 1 <= knocks <= MOST_KNOCKS:
         raise UsageError(f"--knocks is 1 to {MOST_KNOCKS}")
@@ -130,10 +145,20 @@ async def link(
 
 def file_of(session: Session, text: str) -> Path:
     """A path, or the id of a measurement that was kept."""
-    path, folder = Path(text).expanduser(), session.environment.state_dir
+    path, folder = path_of(text), session.environment.state_dir
     if not path.exists() and folder and "/" not in text and (folder / "bench" / f"{text}.json").is_file():
         return folder / "bench" / f"{text}.json"
     return path
+
+
+def newest(session: Session, least: int = 1) -> list[Path]:
+    """The measurements that were kept, the last one first. Raises UsageError where there are fewer than `least`."""
+    folder = session.environment.state_dir
+    found = sorted((folder / "bench").glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True) if folder else []
+    if len(found) < least:
+        message = "only one measurement is kept so far" if found else "no measurement is kept yet"
+        raise UsageError(message, hint="try: bench run, or name a file")
+    return found
 
 
 async def check_idle(session: Session, endpoint: Endpoint) -> None:

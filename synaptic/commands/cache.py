@@ -75,7 +75,7 @@ async def list_(session: Session) -> Facts:
         columns={
             "model": lambda share: share.model,
             "held": lambda share: _percent(share),
-            "bytes": lambda share: f"{gib(share.held)} of {gib(share.of)}" if share.of else Cell("no tensor is that large", "dim"),
+            "bytes": lambda share: f"{gib(share.held)} of {gib(share.of)}" if share.of else Cell("no tensor of more than 10 MiB", "dim"),
             "workers": lambda share: ", ".join(map(str, share.workers)) or Cell("none runs; try: worker start --cache", "dim"),
         },
     )

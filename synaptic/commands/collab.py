@@ -45,7 +45,7 @@ async def collab(session: Session, switch: Annotated[str, Choice("on", "off")] =
 
 
 @registry.command("refine", group="answers")
-async def refine(session: Session, rounds: int) -> Note:
+async def refine(session: Session, rounds: int | None = None) -> Note:
     """How often the researcher rewrites the draft after the critic's points, 0 to 5. Counts while collab is on.
 
         refine 2
@@ -53,12 +53,13 @@ async def refine(session: Session, rounds: int) -> Note:
 
     See also: collab, strategy, timeout
     """
-    await session.save(refinement_rounds=rounds)
+    if rounds is not None:
+        await session.save(refinement_rounds=rounds)
     return _state(session)
 
 
 @registry.command("synthesis", group="answers")
-async def synthesis(session: Session, model: Annotated[str, Complete(synthesis_models)]) -> Note:
+async def synthesis(session: Session, model: Annotated[str | None, Complete(synthesis_models)] = None) -> Note:
     """Which model the editor of a team uses; `none`: the one that answers. Counts while collab is on.
 
         synthesis llama3.1:70b
@@ -66,13 +67,15 @@ async def synthesis(session: Session, model: Annotated[str, Complete(synthesis_m
 
     See also: collab, refine, strategy
     """
+    if model is None:
+        return _state(session)
     found = None if model.lower() == NONE else (await asyncio.to_thread(session.catalog.find, model)).name
     await session.save(synthesis_model=found)
     return _state(session)
 
 
 @registry.command("strategy", group="answers")
-async def strategy(session: Session, name: Annotated[str, Choice(*STRATEGIES)]) -> Note:
+async def strategy(session: Session, name: Annotated[str, Choice(*STRATEGIES)] = "") -> Note:
     """How the agents of a team are spread over the nodes. Counts while collab is on.
 
         strategy auto       researcher and critic at the same time where two nodes are ready, else one after the other
@@ -83,19 +86,21 @@ async def strategy(session: Session, name: Annotated[str, Choice(*STRATEGIES)]) 
 
     See also: collab, nodes list
     """
-    await session.save(strategy=name)
+    if name:
+        await session.save(strategy=name)
     return _state(session)
 
 
 @registry.command("timeout", group="answers")
-async def timeout(session: Session, seconds: int) -> Note:
+async def timeout(session: Session, seconds: int | None = None) -> Note:
     """How long each agent of a team may take, in seconds, at least 30; loading the model does not count.
 
         timeout 600
 
     See also: collab, refine, strategy
     """
-    await session.save(agent_timeout=seconds)
+    if seconds is not None:
+        await session.save(agent_timeout=seconds)
     return _state(session)
 
 

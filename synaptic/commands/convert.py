@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import re
 import shutil
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from synaptic.commands.complete import models
 from synaptic.commands.grammar import Choice, Complete
 from synaptic.commands.in_thread import in_thread
+from synaptic.commands.pull import models_folder
 from synaptic.commands.registry import registry
 from synaptic.errors import EngineError, SynapticError, UsageError, os_reason
 from synaptic.events import Noticed
@@ -65,7 +65,7 @@ async def convert(
     source = file_of(found)
     if is_dllama(source):
         raise UsageError(f"{found.name} is a model of distributed-llama already", hint=f"try: model use {found.name}")
-    target = _folder(session, out) / f"{_stem(found, source)}-{type}.m"
+    target = models_folder(session, out, "--out") / f"{_stem(found, source)}-{type}.m"
     if await asyncio.to_thread(target.exists) and not await session.confirm(f"replace {target}?"):
         return Note("nothing changed")
     what, meter = f"converting {one_line(found.name, 60)}", Meter()
@@ -77,16 +77,6 @@ async def convert(
     data = {"path": target, "tokenizer": target.with_suffix(".t"), "from": source, "bytes": written.bytes, "lossless": written.is_lossless}
     text = f"{target} and its tokenizer .t are here: {gib(written.bytes)}" + (", the same weights" if written.is_lossless else "")
     return Note(text, data, hint=f"try: model use {known}")
-
-
-def _folder(session: Session, out: Path | None) -> Path:
-    if out:
-        with contextlib.suppress(RuntimeError):  # ~name of nobody
-            out = out.expanduser()
-        return out.absolute()
-    if session.environment.data_dir is None:
-        raise SynapticError("there is no home folder to write models into", hint="name one: --out <folder>")
-    return session.environment.data_dir / "models"
 
 
 def _stem(model: Model, source: Path) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from synaptic.commands.complete import coordinators, models
 from synaptic.commands.grammar import Complete
 from synaptic.commands.registry import registry
+from synaptic.models.entries import SHIPPED
 from synaptic.models.model import BUILTIN, DLLAMA, LLAMA_CPP
 from synaptic.results import Cell, Json, Note, Rows, Style, gib, plural, to_json
 
@@ -116,7 +117,9 @@ async def start(session: Session, model: Annotated[str, Complete(models)], *, re
         session.settings.for_now(relay=True)
     session.know_backends()
     found = await asyncio.to_thread(session.catalog.find, model)
-    route = await session.answering.route(model, via=DLLAMA if session.dllama_routes.can(found) else LLAMA_CPP)
+    stands_in = found.source == SHIPPED and session.has_no_llama
+    via = BUILTIN if stands_in else DLLAMA if session.dllama_routes.can(found) else LLAMA_CPP
+    route = await session.answering.route(model, via=via)
     assert route.plan
     if route.via == BUILTIN:
         return await start_root(session, route)
@@ -171,7 +174,11 @@ async def restart(session: Session, model: Annotated[str | None, Complete(coordi
     name = (model or next(iter(roots), None)) if is_other else None
     name = name or session.coordinators.of(model).plan.model.name
     stopping = session.roots if name in roots else session.dllama_apis if session.is_dllama(name) else session.coordinators
+    loaded = session.roots.of(name) if name in roots else None
     await stopping.stop(name)
+    if loaded and loaded.is_pinned:  # cut as it was loaded, whatever the settings say
+        route = await session.dllama_routes.rooted(loaded.plan.model, split=loaded.split, is_forced=True)
+        return await start_root(session, route, loaded.memory)
     return await start(session, name, relay=relay)
 
 
@@ -198,9 +205,11 @@ async def start_root(session: Session, route: Route, memory: int | None = None) 
     assert route.plan
     wanted = dataclasses.replace(session.dllama_routes.to_root(route.plan), memory=memory, is_pinned=True)
     root = (await session.roots.ensure(wanted)).seen
-    lines = [f"  {line}" for line in placement_lines(root.shares())]
+    lines = [f"  {line}" for line in (*placement_lines(root.shares()), root.detail) if line]
     document = {"model": route.model.name, "split": root.split, "workers": root.workers, "coordinator": record_of_root(root)}
-    return Note("\n".join([f"{route.model.name} is ready · builtin · {route.where} ({route.why})", *lines]), document, holds=True)
+    hint = None if route.model.name == session.settings.now.model else f"model use {route.model.name} sends your prompts there"
+    text = "\n".join([f"{route.model.name} is ready · builtin · {route.where} ({route.why})", *lines])
+    return Note(text, document, hint=hint, holds=True)
 
 
 def placement_lines(shares: tuple[Share, ...]) -> list[str]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
+from synaptic.commands.faces import face_of, remarks
 from synaptic.commands.grammar import Choice
 from synaptic.commands.registry import registry
 from synaptic.errors import SynapticError
 from synaptic.results import Note
 
 if TYPE_CHECKING:
-    from synaptic.services import Face
     from synaptic.session import Session
 
 HOST, PORT = "127.0.0.1", 8080
 NAME = "dashboard"
+RISK = "nothing is encrypted, and whoever has the token can run commands here"
 
 
 @registry.command("dashboard", group="look")
@@ -33,7 +34,7 @@ async def dashboard(
 
     See also: status, metrics, logs
     """
-    face = _face(session)
+    face = face_of(session, NAME, "dashboard")
     if what == "off":
         was_on = face.url is not None
         await face.close()
@@ -46,25 +47,4 @@ async def dashboard(
         session.rounds.start()
     url = await face.start(host=host, port=port)
     data: dict[str, object] = {"url": url, "address": face.url}
-    return Note(f"dashboard: {url}", data, hint=_hint(face.url or "", host, port) if is_new else None, holds=is_new)
-
-
-def address_of(session: Session, name: str) -> str | None:
-    """Where a face listens, if it does."""
-    face = session.faces.get(name)
-    return face.url if face else None
-
-
-def _face(session: Session) -> Face:
-    if face := session.faces.get(NAME):
-        return face
-    raise SynapticError("there is no dashboard in this program", hint="try: synaptic dashboard")
-
-
-def _hint(address: str, host: str, port: int) -> str | None:
-    sentences = []
-    if port and not address.endswith(f":{port}"):
-        sentences.append(f"port {port} is taken; this is the next free one")
-    if not (host in ("localhost", "::1") or host.startswith("127.")):
-        sentences.append("warning: other machines can reach it, nothing is encrypted, and whoever has the token can run commands here")
-    return "; ".join(sentences) or None
+    return Note(f"dashboard: {url}", data, hint=remarks(face.url or "", host, port, RISK) if is_new else None, holds=is_new)

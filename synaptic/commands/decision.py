@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from synaptic.commands.bench_report import file_of
 from synaptic.commands.grammar import Choice
 from synaptic.commands.registry import registry
 from synaptic.errors import UsageError
+from synaptic.files import path_of
 from synaptic.results import Cell, Note, Rows, Style
 
 if TYPE_CHECKING:
@@ -91,13 +91,13 @@ async def report(session: Session, *, out: str | None = None) -> Note:
 
     See also: decision verify
     """
-    from synaptic.planning.speeds import write_whole
+    from synaptic.files import write_whole
 
     found = await asyncio.to_thread(_judged, session)
     text = "\n".join(["# Decisions", *(_section(each) for each in found)])
     if out is None:
         return Note(text, {"decisions": found})
-    await asyncio.to_thread(write_whole, Path(out).expanduser(), text)
+    await asyncio.to_thread(write_whole, path_of(out), text)
     return Note(f"{out} is written", {"decisions": found, "path": out})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from synaptic.commands.discover import rpc_discover
@@ -19,11 +20,12 @@ _WORDS = ("on", "off", "task", "model", "both")
 
 
 @registry.command("distributed", group="models")
-async def distributed(session: Session, switch: Annotated[str, Choice(*_WORDS)]) -> Note:
+async def distributed(session: Session, switch: Annotated[str, Choice(*_WORDS)] = "") -> Note:
     """Spread models over the known workers (on), or keep them on this machine (off).
 
-    `model` and `both` mean on, `task` means off; the chosen model is never touched.
+    Without a word it shows which. `model` and `both` mean on, `task` means off; the chosen model is never touched.
 
+        distributed
         distributed on
         distributed off
 
@@ -32,10 +34,9 @@ async def distributed(session: Session, switch: Annotated[str, Choice(*_WORDS)])
     if switch in ("off", "task"):
         await session.save(distributed_inference_enabled=False)
         return Note("distributed off · models run on this machine", {"distributed": False, "ready": 0})
-    workers = await session.know_backends().check()
-    ready = [worker for worker in workers if worker.is_ready]
-    if not ready and (others := await session.know_dllama().check()):  # a .m model needs no rpc-server
-        workers, ready = others, [worker for worker in others if worker.is_there]
+    workers, ready = await _workers(session)
+    if not switch:
+        return _state(session, len(ready))
     if not workers:
         workers = await _look_for_some(session)
         ready = [worker for worker in workers if worker.is_ready]
@@ -47,6 +48,21 @@ async def distributed(session: Session, switch: Annotated[str, Choice(*_WORDS)])
     await session.save(distributed_inference_enabled=True)
     text = f"distributed on · {plural(len(ready), 'worker')} ready. Large models start a coordinator when first asked."
     return Note(text, {"distributed": True, "ready": len(ready)})
+
+
+async def _workers(session: Session) -> tuple[Sequence[Backend], list[Backend]]:
+    """Those that are known, and which of them are ready."""
+    workers = await session.know_backends().check()
+    ready = [worker for worker in workers if worker.is_ready]
+    if not ready and (others := await session.know_dllama().check()):  # a .m model needs no rpc-server
+        return others, [worker for worker in others if worker.is_there]
+    return workers, ready
+
+
+def _state(session: Session, ready: int) -> Note:
+    on = session.settings.now.distributed_inference_enabled
+    way = "they hold large models; distributed off keeps models here" if on else "models run on this machine; distributed on spreads them"
+    return Note(f"distributed {'on' if on else 'off'} · {plural(ready, 'worker')} ready", {"distributed": on, "ready": ready}, hint=way)
 
 
 async def _look_for_some(session: Session) -> list[Backend]:

@@ -17,11 +17,13 @@ from synaptic.errors import EngineError
 from synaptic.results import Cell, Rows, Style, gib, plural
 
 if TYPE_CHECKING:
+    from synaptic.cluster.backend import Backend
     from synaptic.session import Session
 
 Mark = Literal["✓", "!", "✗"]
 _STYLES: dict[Mark, Style] = {"✓": "good", "!": "attention", "✗": "bad"}
 ROOM_FOR_A_BUILD = 2 * 1024**3  # bytes
+LEAST_ROOM = 16 * 1024**2  # bytes, for logs and settings
 WEB_PORT = 8080
 
 
@@ -80,15 +82,19 @@ def _settings(session: Session) -> Iterator[Check]:
     if path is None:
         yield Check("!", "settings", "no home folder: nothing is saved", "export HOME, or SYNAPTICLLAMAS_HOME")
         return
+    if not session.settings.is_saved or (path.exists() and not os.access(path, os.W_OK)):
+        elsewhere = "or name another folder: export SYNAPTICLLAMAS_HOME=/path"
+        yield Check("✗", "settings", f"{path} cannot be written: changes last until you leave", f"chmod u+w {path}, {elsewhere}")
+        return
     for warning in session.settings.warnings:
         yield Check("!", "settings", warning, f"edit {path}")
-    if not session.settings.is_saved or (path.exists() and not os.access(path, os.W_OK)):
-        yield Check("✗", "settings", f"{path} cannot be written", f"chmod u+w {path}")
-    elif not session.settings.warnings:
+    if not session.settings.warnings:
         yield Check("✓", "settings", f"{path}" + ("" if path.exists() else " (not written yet)"))
 
 
 async def _engines(session: Session) -> list[Check]:
+    from synaptic.process.builtin_install import is_installed
+
     checks: list[Check] = []
     for name in ("llama-server", "ggml-rpc-server"):
         try:
@@ -97,7 +103,9 @@ async def _engines(session: Session) -> list[Check]:
             checks.append(Check("✗", name, str(error), error.hint or ""))
             continue
         if program is None:
-            checks.append(Check("✗", name, "not found", "engine install llama.cpp"))
+            stands_in = is_installed()  # who has neither has nothing to answer with
+            detail = "not found; the built-in engine runs the demo and .m models" if stands_in else "not found"
+            checks.append(Check("!" if stands_in else "✗", name, detail, "engine install llama.cpp"))
         elif name == "llama-server" and not await _speaks_rpc(str(program.path)):
             checks.append(Check("✗", name, f"{program.path} was built without RPC", "engine install llama.cpp"))
         else:
@@ -130,7 +138,9 @@ def _disk(session: Session) -> Iterator[Check]:
         return
     free = shutil.disk_usage(folder).free
     built = _is_built(session)
-    if free < ROOM_FOR_A_BUILD and not built:
+    if free < LEAST_ROOM:
+        yield Check("✗", "disk", f"{gib(free)} free at {folder}: nothing can be started or saved there", "free some")
+    elif free < ROOM_FOR_A_BUILD and not built:
         yield Check("!", "disk", f"{gib(free)} free at {folder}: too little to build llama.cpp", "free 2 GiB")
     else:
         yield Check("✓", "disk", f"{gib(free)} free at {folder}")
@@ -175,19 +185,29 @@ async def _nodes(session: Session) -> list[Check]:
 
 
 async def _workers(session: Session) -> list[Check]:
-    checked = await session.know_backends().check()
-    if not checked:
+    checked, dllama = await asyncio.gather(session.know_backends().check(), session.know_dllama().check())
+    if not (checked or dllama):
         return [Check("!", "workers", "none known", "rpc discover, or: worker start --count 2")]
-    checks: list[Check] = []
-    for worker in checked:
-        if worker.is_ready:
-            told = f"rpc-server {worker.version or ''} · {gib(worker.free_bytes)} · {worker.latency_ms or 0:.0f} ms"
-            checks.append(Check("✓", str(worker.endpoint), told if worker.devices else worker.detail or "in use"))  # then it is not asked
-        else:
-            forget = {"local": f": worker stop {worker.endpoint}", "environment": " change LLAMA_RPC_BACKENDS"}
-            remedy = f"start it there, or{forget.get(worker.source, f': rpc remove {worker.endpoint}')}"
-            checks.append(Check("✗", str(worker.endpoint), worker.detail or worker.state.value, remedy))
-    return checks
+    return [*map(_rpc_worker, checked), *map(_dllama_worker, dllama)]
+
+
+def _rpc_worker(worker: Backend) -> Check:
+    if not worker.is_ready:
+        return _missing(worker, "rpc")
+    told = f"rpc-server {worker.version or ''} · {gib(worker.free_bytes)} · {worker.latency_ms or 0:.0f} ms"
+    return Check("✓", str(worker.endpoint), told if worker.devices else worker.detail or "in use")  # then it is not asked
+
+
+def _dllama_worker(worker: Backend) -> Check:
+    if not worker.is_there:
+        return _missing(worker, "dllama")
+    return Check("✓", str(worker.endpoint), f"dllama worker · {worker.detail or worker.state.value}")
+
+
+def _missing(worker: Backend, noun: str) -> Check:
+    forget = {"local": f": worker stop {worker.endpoint}", "environment": " change LLAMA_RPC_BACKENDS"}
+    remedy = f"start it there, or{forget.get(worker.source, f': {noun} remove {worker.endpoint}')}"
+    return Check("✗", str(worker.endpoint), worker.detail or worker.state.value, remedy)
 
 
 def exposed(workers: Iterable[Endpoint]) -> Iterator[Check]:

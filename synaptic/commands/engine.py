@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from synaptic.commands.grammar import Choice
 from synaptic.commands.registry import registry
 from synaptic.errors import EngineError, os_reason
+from synaptic.files import path_of
 from synaptic.results import Cell, Note, Rows
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ async def record(session: Session, folder: str, *, engine: str, commit: str, fla
 
     from synaptic.process.build_record import STAMP, record_of, write_record
 
-    place = Path(folder).expanduser()
+    place = path_of(folder)
     found = await asyncio.to_thread(record_of, place / "bin", engine, flags=shlex.split(flags), version=version, commit=commit)
     try:
         await asyncio.to_thread(write_record, place, found)

@@ -10,7 +10,9 @@ from synaptic.commands.bench_report import file_of, kept
 from synaptic.commands.grammar import Complete
 from synaptic.commands.registry import registry
 from synaptic.errors import SynapticError, UsageError
+from synaptic.planning.term import Term
 from synaptic.results import Cell, Facts, Rows, plural, to_json
+from synaptic.terminal import one_line
 
 if TYPE_CHECKING:
     from synaptic.bench.explained import Busy, Explained
@@ -87,7 +89,10 @@ async def _of_bench(session: Session, name: str, mix: str | None, concurrency: i
     from synaptic.bench.kept import read
     from synaptic.planning.advice import said_in_one_sentence
 
-    result = await asyncio.to_thread(read, file_of(session, name))
+    path = file_of(session, name)
+    if not await asyncio.to_thread(path.exists) and path.suffix != ".json":  # `explain photosynthesis` is a question
+        raise UsageError(f"no measurement is called {one_line(name, 60)}", hint="name the id or file of one", prefill=f"ask explain {name}")
+    result = await asyncio.to_thread(read, path)
     found = _chosen(result, explained(result), mix, concurrency)
     corrected = await asyncio.to_thread(session.predictions.corrected, result.model.name, found.said)
     sentence = said_in_one_sentence(found.said.bottleneck, found.fixes)
@@ -126,7 +131,7 @@ async def _fixes(session: Session, record: Record) -> tuple[Fix, ...]:
     from synaptic.planning.advice import advise
     from synaptic.planning.costmodel import COORDINATOR
 
-    if COORDINATOR not in dict(record.prediction.terms):
+    if all(term.what != COORDINATOR for term in record.prediction.terms):
         return await fixes_of_dllama(session, record.model)
     plan = next((each.plan for each in session.coordinators.up() if each.plan.model.name == record.model), None)
     expectation = await expectation_of(session, plan) if plan else None
@@ -169,16 +174,16 @@ def _tables(said: Prediction, step: float | None, busy: Sequence[Busy], fixes: S
     return [("terms", _terms(said, step)), ("busy", _busy(busy)), ("fixes", _table(fixes))]
 
 
-def _terms(said: Prediction, step: float | None) -> Rows[tuple[str, float]]:
+def _terms(said: Prediction, step: float | None) -> Rows[Term]:
     """Of one token of each answer at work; the last row is what no term accounts for."""
-    rows = [*said.terms, *([("measured, beyond the terms", step - said.step)] if step else [])]
+    rows = [*said.terms, *([Term("measured, beyond the terms", step - said.step)] if step else [])]
     return Rows(
         key="terms",
         items=rows,
         columns={
-            "what": lambda term: term[0],
-            "ms": lambda term: f"{term[1] * 1000:.2f}",
-            "share": lambda term: f"{term[1] / said.step:.0%}" if said.step else "–",
+            "what": str,
+            "ms": lambda term: f"{term.seconds * 1000:.2f}",
+            "share": lambda term: f"{term.seconds / said.step:.0%}" if said.step else "–",
         },
     )
 

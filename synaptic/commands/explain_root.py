@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from synaptic.engines.running_root import HERE
 from synaptic.planning.dllama_plan import LAYERS, NONE, TENSOR
+from synaptic.planning.term import Tie
 from synaptic.results import Cell, Facts, Rows, gib
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from synaptic.planning.advice import Fix
     from synaptic.planning.costmodel import Prediction
     from synaptic.planning.predictions import Record
+    from synaptic.planning.term import Term
     from synaptic.session import Session
 
 Labelled = list[tuple[str, str | Cell]]
@@ -21,8 +23,8 @@ SOON = 5.0  # seconds after its end at most an answer's record is written
 
 
 @dataclasses.dataclass(frozen=True)
-class Term:
-    """ms of one token. None: not predicted, or not measured by itself."""
+class Compared:
+    """Terms of one token, in ms. None: not predicted, or not measured by itself."""
 
     what: str
     predicted: float | None
@@ -64,23 +66,21 @@ def root_facts(answered: RootAnswered) -> Labelled:
     return facts + ([("from disk", answered.storage.said)] if answered.storage and answered.storage.said else [])
 
 
-def terms_of(said: Prediction, answered: RootAnswered, step: float | None) -> list[Term]:
+def terms_of(said: Prediction, answered: RootAnswered, step: float | None) -> list[Compared]:
     """`step`: ms that one token took in all. The root sees no more of a run of layers than when it comes back: there and back in one."""
     cost, tokens = answered.answer, max(answered.answer.tokens, 1)
-    left, terms = {name: seconds * 1000 for name, seconds in said.terms}, []
     if answered.split == LAYERS:
-        waits = [(each.ms, {f"compute of {each.node}", f"network to {each.node}"}) for each in cost.nodes if each.node != HERE]
+        waits = [(each.ms, [term for term in said.terms if term.whose == each.node]) for each in cost.nodes if each.node != HERE]
     else:
-        waits = [(cost.waiting_ms, {name for name in left if " exchanges with " in name or name.startswith("reading ")})]
-    for ms, names in waits:
-        if mine := {name: left.pop(name) for name in [*left] if name in names}:
-            terms.append(Term(" and ".join(mine), sum(mine.values()), ms / tokens))
-    terms.append(Term(" and ".join(left) or "computing here", sum(left.values()) if left else None, cost.computing_ms / tokens))
-    seen = sum(each.measured or 0.0 for each in terms)
-    return [*terms, *([Term("measured, beyond the terms", None, step - seen)] if step and step > seen else [])]
+        waits = [(cost.waiting_ms, [term for term in said.terms if term.tie in (Tie.WITH, Tie.FROM)])]
+    here = [term for term in said.terms if not any(term in terms for _, terms in waits)]
+    found = [_compared(terms, ms / tokens) for ms, terms in waits if terms]
+    found.append(_compared(here, cost.computing_ms / tokens) if here else Compared("computing here", None, cost.computing_ms / tokens))
+    seen = sum(each.measured or 0.0 for each in found)
+    return [*found, *([Compared("measured, beyond the terms", None, step - seen)] if step and step > seen else [])]
 
 
-def bottleneck_of(terms: list[Term]) -> str:
+def bottleneck_of(terms: list[Compared]) -> str:
     """The largest as it was measured, and whether it was to be expected."""
     whole = sum(each.measured or 0.0 for each in terms)
     most = max(terms, key=lambda each: each.measured or 0.0)
@@ -91,7 +91,7 @@ def bottleneck_of(terms: list[Term]) -> str:
     return f"{share}, {times:.1f} times what was predicted" if not 0.8 <= times <= 1.25 else f"{share}, as predicted"
 
 
-def table_of(terms: list[Term]) -> Rows[Term]:
+def table_of(terms: list[Compared]) -> Rows[Compared]:
     whole = sum(each.measured or 0.0 for each in terms)
     columns = {
         "what": lambda each: each.what,
@@ -115,6 +115,10 @@ async def fixes_of_dllama(session: Session, model: str) -> tuple[Fix, ...]:
     workers = [Backend(each, Kind.DLLAMA, State.IN_USE) for each in plan.workers]
     question = await session.dllama_routes.question(plan.model, workers, plan.context)
     return advise_dllama(question, rooted.split if rooted else TENSOR)
+
+
+def _compared(terms: list[Term], measured: float) -> Compared:
+    return Compared(" and ".join(map(str, terms)), sum(1000 * term.seconds for term in terms), measured)
 
 
 def _nodes(cost: Figures) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ against             URL        a second server or engine, measured in turns with
 all                 -          all of them
 all-interfaces      -          also the networks of containers and virtual machines
 at-least            RATIO      how many times as good B has to be
-at-once             N          on how many nodes at the same time
+at-once             N          on how many machines at the same time
 b                   ID         the measurement of what was decided
 bench               ID         a measurement: its id or its file
 budget              TIME       how long it may take, such as 90s, 2h, or 10m, which is the default

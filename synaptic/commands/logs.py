@@ -13,6 +13,7 @@ from synaptic.commands.grammar import Complete, Completion
 from synaptic.commands.registry import registry
 from synaptic.errors import SynapticError
 from synaptic.results import Lines
+from synaptic.terminal import one_line
 
 if TYPE_CHECKING:
     from synaptic.session import Session
@@ -64,7 +65,8 @@ def _choose(folder: Path, name: str | None) -> Path:
     matching = [path for path in files if name is None or path.stem == name] or [path for path in files if path.stem.startswith(name or "")]
     if not matching:
         known = ", ".join(path.stem for path in files[:6])
-        raise SynapticError(f"no log of {name}" if name else "no logs yet", hint=f"there are: {known}" if known else None)
+        hint = f"there are: {known}" if known else "the first worker or coordinator begins one; try: demo"
+        raise SynapticError(f"no log of {one_line(name, 60)} yet" if name else "no logs yet", hint=hint)
     return matching[0]
 
 

@@ -200,22 +200,18 @@ class Looking:
         return Note(line, self._document(report), hint="\n  ".join(asides) or None)
 
     def _summary(self, found: Sequence[Backend] = ()) -> str:
-        if Kind.RPC not in self._ports.values():
-            if self._added:
-                return f"Added {len(self._added)} new dllama worker(s)"
-            noun = "dllama port" if Kind.DLLAMA in self._ports.values() else "server"
-            if self._servers:
-                return f"Added {plural(len(self._servers), 'new server')}"
+        kinds = set(self._ports.values())
+        noun = "RPC backend" if Kind.RPC in kinds else "dllama worker"
+        added = [f"{len(self._added)} new {noun}(s)"] if self._added else []
+        added += [plural(len(self._servers), "new server")] if self._servers else []
+        if added:
+            return f"Added {' and '.join(added)}"
+        if Kind.RPC not in kinds:
+            noun = "dllama port" if Kind.DLLAMA in kinds else "server"
             return f"found {plural(len(found), noun)}" if found else f"no {noun} found"
-        if self._added:
-            more = f" and {plural(len(self._servers), 'new server')}" if self._servers else ""
-            return f"Added {len(self._added)} new RPC backend(s){more}"
-        if self._servers:
-            return f"Added {plural(len(self._servers), 'new server')}"
-        known = sum(backend.endpoint in self._known for backend in found)
-        if len(set(self._ports.values())) > 1 and not known:
-            return "nothing new found"
-        return f"no new RPC backends, {known} already known" if known else "no new RPC backends"
+        if known := sum(backend.endpoint in self._known for backend in found):
+            return f"no new RPC backends, {known} already known"
+        return "no new RPC backends" if len(kinds) == 1 else "nothing new found"
 
     def _remark(self, backend: Backend) -> str:
         return " · already known" if backend.endpoint in self._known else ""

@@ -11,6 +11,7 @@ from synaptic.commands.grammar import Complete
 from synaptic.commands.nodes_file import FILE, read_nodes, write_nodes
 from synaptic.commands.registry import registry
 from synaptic.errors import BackendError, SynapticError, UsageError
+from synaptic.files import path_of
 from synaptic.results import Cell, Note, Rows, Style, Watch, plural
 from synaptic.settings.nodes import NodeEntry, add, is_variable, remove
 from synaptic.terminal import one_line
@@ -154,7 +155,7 @@ async def _added(session: Session, entries: Sequence[NodeEntry], timeout: float)
     return Note(
         "\n  ".join(lines),
         {"added": [entry.url for entry in new], "backends": states},
-        hint="they are saved; nodes health asks them again" if away else None,
+        hint=f"{'saved' if session.settings.is_saved else 'not saved: known until you leave'}; nodes health asks again" if away else None,
     )
 
 
@@ -251,10 +252,8 @@ async def _is_outside(url: str) -> bool:
 
 
 def _path(session: Session, file: str) -> Path:
-    from pathlib import Path
-
     if file:
-        return Path(file).expanduser().absolute()
+        return path_of(file).absolute()
     settings = session.environment.settings_file
     if settings is None:
         raise SynapticError("there is no home folder to keep it in", hint="name a file")

@@ -45,7 +45,7 @@ def _read(path: Path) -> Document:
         with path.open("rb") as file:
             return parse(file.read(LIMIT + 1))
     except OSError as error:
-        raise SynapticError(f"{path} cannot be read: {os_reason(error)}") from error
+        raise SynapticError(f"{path} cannot be read: {os_reason(error)}", hint=f"nodes save {path} writes one") from error
     except BrokenFileError as broken:
         raise SynapticError(f"{path} is no file of nodes: {broken}") from broken
 

@@ -54,7 +54,7 @@ def _call(command: Command, plain: list[str], named: dict[str, object]) -> Call:
     arguments = _take_arguments(command, plain)
     missing = [flag.form for flag in command.flags.values() if flag.is_required and flag.target not in named]
     if missing:
-        raise usage(command, f"{command.name} needs {' and '.join(missing)}")
+        raise usage(command, f"{command.name} needs {' and '.join(missing)}", lacks=True)
     return Call(command, arguments, named)
 
 
@@ -92,7 +92,7 @@ def _take_flags(command: Command, words: Sequence[str]) -> tuple[dict[str, objec
         elif waiting:
             named[param.target] = _convert(command, param, waiting.pop(0))
         else:
-            raise usage(command, f"--{param.name} needs a value")
+            raise usage(command, f"--{param.name} needs a value", lacks=True)
     return named, plain
 
 
@@ -105,7 +105,7 @@ def _take_arguments(command: Command, plain: list[str]) -> tuple[object, ...]:
     values: list[object] = []
     for param in command.arguments:
         if param.is_required and not plain:
-            raise usage(command, f"{command.name} needs {param.usage}")
+            raise usage(command, f"{command.name} needs {param.usage}", lacks=True)
         taken = plain if param.is_many else plain[:1]
         values += [_convert(command, param, word) for word in taken]
         plain = plain[len(taken) :]
@@ -136,6 +136,6 @@ def _named(param: Param) -> str:
     return f"--{param.name}" if param.is_flag else param.name
 
 
-def usage(command: Command, message: str, hint: str | None = None) -> UsageError:
+def usage(command: Command, message: str, hint: str | None = None, *, lacks: bool = False) -> UsageError:
     more = f"; see: help {command.name}" if "[flags]" in command.usage else ""
-    return UsageError(message, hint=hint or f"usage: {command.usage}{more}")
+    return UsageError(message, hint=hint or f"usage: {command.usage}{more}", lacks=lacks)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def prediction_document(said: Prediction) -> dict[str, object]:
     """Its fields; each term is an object with a name."""
     fields = {field.name: getattr(said, field.name) for field in dataclasses.fields(said)}
-    return {**fields, "terms": [{"name": name, "seconds": seconds} for name, seconds in said.terms]}
+    return {**fields, "terms": [{"name": str(term), "seconds": term.seconds} for term in said.terms]}
 
 
 def alternatives_table(found: Sequence[Alternative]) -> Rows[Alternative]:

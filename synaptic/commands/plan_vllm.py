@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from synaptic.files import path_of
 from synaptic.results import Cell, Facts, Rows, gib, plural
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ async def plan_vllm(session: Session, profile: str, model: str, context: int | N
     from synaptic.deploy.profile.profiles import Profiles
 
     chosen = await asyncio.to_thread(Profiles.of(session.environment).profile, profile)
-    folder = Path(model).expanduser()
+    folder = path_of(model)
     if not chosen.having("vllm_head") or not (_is_own(chosen, model) or await asyncio.to_thread((folder / "config.json").is_file)):
         return None
     asked = chosen.services.vllm
@@ -34,7 +35,9 @@ async def plan_vllm(session: Session, profile: str, model: str, context: int | N
 
 def _is_own(profile: Profile, model: str) -> bool:
     asked = profile.services.vllm
-    names = (WORD, asked.model, asked.name, PurePosixPath(asked.model).name if asked.model else None)
+    folder = PurePosixPath(asked.model).name if asked.model else None
+    plain = folder.rpartition("-")[0] if folder and asked.quantization and folder.casefold().endswith(f"-{asked.quantization}") else None
+    names = (WORD, asked.model, asked.name, folder, plain)  # as it was called before it was quantized
     return model.casefold() in {name.casefold() for name in names if name}
 
 

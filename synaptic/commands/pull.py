@@ -12,6 +12,7 @@ from synaptic.commands.in_thread import in_thread
 from synaptic.commands.registry import registry
 from synaptic.errors import EngineError, SynapticError, UsageError
 from synaptic.events import Noticed
+from synaptic.files import path_of
 from synaptic.models.meter import Meter
 from synaptic.results import Note, gib, plural
 from synaptic.terminal import one_line
@@ -51,7 +52,7 @@ async def _from_web(session: Session, url: str, sha256: str | None, to: Path | N
     from synaptic.models.address import Address, all_parts
 
     parts = all_parts(Address.parse(url))
-    folder = _folder(session, to)
+    folder = models_folder(session, to, "--to")
     digest = _digest(sha256, parts)
     fetched = [await _fetch(session, part, folder / part.file, digest) for part in parts]
     new = [each for each in fetched if each]
@@ -83,14 +84,13 @@ async def _fetch(session: Session, part: Address, target: Path, digest: str | No
         raise
 
 
-def _folder(session: Session, to: Path | None) -> Path:
-    if to:
-        with contextlib.suppress(RuntimeError):  # ~name of nobody
-            to = to.expanduser()
-        return to.absolute()
-    if session.environment.data_dir is None:
-        raise SynapticError("there is no home folder to fetch models into", hint="name one: --to <folder>")
-    return session.environment.data_dir / "models"
+def models_folder(session: Session, named: Path | None, flag: str) -> Path:
+    """Where new models go: the folder that is named by `flag`, else our own."""
+    if named:
+        return path_of(named).absolute()
+    if session.environment.models_dir is None:
+        raise SynapticError("there is no home folder to keep models in", hint=f"name one: {flag} <folder>")
+    return session.environment.models_dir
 
 
 def _digest(sha256: str | None, parts: list[Address]) -> str | None:
@@ -135,7 +135,7 @@ async def _ollama(session: Session, on: str | None) -> Node:
         if not named:
             raise UsageError(f"{one_line(on, 60)} is no Ollama node that is known here", hint=f"try: nodes add {one_line(on, 60)}")
         return named[0].node
-    ready = sorted((state for state in states if state.is_ready), key=lambda state: not state.node.endpoint.host.startswith("127."))
+    ready = sorted((state for state in states if state.is_ready), key=lambda state: not state.node.endpoint.is_loopback)
     if not ready:
         count = plural(len(states), "Ollama node")
         raise EngineError(

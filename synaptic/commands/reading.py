@@ -35,7 +35,7 @@ def read(registry: Registry, line: str) -> Call:
 
 
 def _check_is_for_the_model(registry: Registry, line: str) -> None:
-    """Raises UsageError for what belongs into another shell, and says what does the same here."""
+    """Raises UsageError for what belongs into another shell, or is a command but for a letter; says what does the same here."""
     rest = ours_in(line)
     if rest is not None and (not rest or rest.startswith("-") or registry.is_command(rest)):
         is_line = bool(rest) and not rest.startswith("-")
@@ -43,6 +43,9 @@ def _check_is_for_the_model(registry: Registry, line: str) -> None:
         raise UsageError("this is the shell of synaptic already", hint=hint, prefill=rest if is_line else None)
     if instead := instead_of_line(line):
         raise UsageError(f"{one_line(line.split()[0], 60)} is no command here", hint=instead, prefill=f"ask {line}")
+    if meant := registry.meant(line):
+        said = one_line(line, 60)
+        raise UsageError(f"{said} is no command", hint=f"did you mean: {one_line(meant, 60)}   for the model: ask {said}", prefill=meant)
 
 
 def take_flag(registry: Registry, line: str, flag: str) -> tuple[str, bool]:

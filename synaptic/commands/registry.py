@@ -14,6 +14,8 @@ from synaptic.errors import UsageError
 from synaptic.terminal import one_line
 
 H = TypeVar("H", bound=Handler)
+LONGEST_WORD = 20  # characters: a longer one is no misspelled command
+LIKE = 0.82  # of 1: how alike a word is to the command that was meant: `stauts`, `models`
 
 
 class Registry:
@@ -59,19 +61,29 @@ class Registry:
         return bool(words) and any(name.split()[0] == words[0].removeprefix("/") for name in (*self._commands, *self._aliases))
 
     def parse_line(self, line: str) -> Call:
-        """A line as typed in the shell. Raises UsageError, whose prefill offers the line to the model."""
+        """A line as typed in the shell. Raises UsageError, whose prefill offers the line to the model, or to be completed."""
         line = line.strip().removeprefix("/")
         try:
             command, size = self._find(line.split())
             pieces = line.split(maxsplit=size)
             return call_line(command, pieces[size] if len(pieces) > size else "")
         except UsageError as error:
-            raise UsageError(str(error), hint=error.hint, prefill=f"ask {line}") from error
+            raise UsageError(str(error), hint=error.hint, prefill=f"{line} " if error.lacks else f"ask {line}") from error
 
     def parse_words(self, words: Sequence[str]) -> Call:
         """Words as argv gave them, quoting already undone."""
         command, size = self._find(words)
         return call_words(command, words[size:])
+
+    def meant(self, line: str) -> str | None:
+        """The command line that this one misses by a letter or two: a word alone, or one before a verb."""
+        word, *rest = line.casefold().split(maxsplit=2)[:2] or [""]
+        if len(word) > LONGEST_WORD:
+            return None
+        nouns = [noun for noun in self.first_words() if not rest or self.named(f"{noun} {rest[0]}")]
+        swapped = [noun for noun in nouns if sorted(noun) == sorted(word)]
+        close = swapped or difflib.get_close_matches(word, nouns, n=1, cutoff=LIKE)
+        return " ".join([close[0], *line.split(maxsplit=1)[1:]]) if close else None
 
     def find(self, words: Sequence[str]) -> Command | None:
         try:
@@ -88,7 +100,7 @@ class Registry:
     def _unknown(self, words: Sequence[str]) -> UsageError:
         verbs = [command.name.split()[1] for command in self.below(words[0])] if words else []
         if verbs and len(words) < 2:
-            return UsageError(f"{words[0]} needs a verb: {', '.join(verbs)}", hint=f"try: help {words[0]}")
+            return UsageError(f"{words[0]} needs a verb: {', '.join(verbs)}", hint=f"try: help {words[0]}", lacks=True)
         typed = " ".join(words[:2])
         if hint := instead_of(words):
             return UsageError(f"unknown command: {one_line(typed, 60)}", hint=hint)

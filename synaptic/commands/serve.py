@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
+from synaptic.commands.faces import face_of, remarks
 from synaptic.commands.grammar import Choice
 from synaptic.commands.registry import registry
-from synaptic.errors import SynapticError, UsageError
+from synaptic.endpoint import Endpoint
+from synaptic.errors import UsageError
 from synaptic.results import Note
 
 if TYPE_CHECKING:
-    from synaptic.services import Face
     from synaptic.session import Session
 
 HOST, PORT = "127.0.0.1", 11435
 NAME = "gateway"
+RISK = "and neither prompts nor the key are encrypted"
 SHORTEST_KEY = 16  # characters
 
 
@@ -42,7 +44,7 @@ async def serve(
 
     See also: model list, status, dashboard
     """
-    face = _face(session)
+    face = face_of(session, NAME, "serve")
     if what == "off":
         was_on = face.url is not None
         await face.close()
@@ -50,21 +52,14 @@ async def serve(
     if face.url:
         return Note(f"the gateway is on already: {face.url}", {"url": face.url}, hint="serve off ends it")
     session.gateway_key = _key(session, key_env)
-    is_local = host in ("localhost", "::1") or host.startswith("127.")
-    if not is_local and session.gateway_key is None:
+    if session.gateway_key is None and not Endpoint(host, port).is_loopback:
         raise UsageError(f"on {host} other machines could use every model here", hint="add --key-env NAME, a variable that holds a key")
     session.is_shell = True  # it lasts as one does: what it starts is guarded, and ends with it
     session.know_backends()
     session.rounds.start()
     url = await face.start(host=host, port=port)
     text = f"gateway: {url} · Ollama's API there, OpenAI's at {url}/v1"
-    return Note(text, {"url": url, "openai": f"{url}/v1"}, hint=_hint(url, port, is_local=is_local), holds=True)
-
-
-def _face(session: Session) -> Face:
-    if face := session.faces.get(NAME):
-        return face
-    raise SynapticError("there is no gateway in this program", hint="try: synaptic serve")
+    return Note(text, {"url": url, "openai": f"{url}/v1"}, hint=remarks(url, host, port, RISK), holds=True)
 
 
 def _key(session: Session, name: str | None) -> str | None:
@@ -74,12 +69,3 @@ def _key(session: Session, name: str | None) -> str | None:
     if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable():
         raise UsageError(f"{name} holds no key of {SHORTEST_KEY} characters or more", hint=f'try: export {name}="$(openssl rand -hex 24)"')
     return key
-
-
-def _hint(url: str, port: int, *, is_local: bool) -> str | None:
-    sentences = []
-    if port and not url.endswith(f":{port}"):
-        sentences.append(f"port {port} is taken; this is the next free one")
-    if not is_local:
-        sentences.append("warning: other machines can reach it, and neither prompts nor the key are encrypted")
-    return "; ".join(sentences) or None

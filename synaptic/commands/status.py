@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from synaptic import __version__
 from synaptic.cluster.backend import Kind
 from synaptic.commands import coordinator, rpc
-from synaptic.commands.dashboard import address_of
+from synaptic.commands.faces import address_of
 from synaptic.commands.registry import registry
 from synaptic.events import GenerationFinished
 from synaptic.models.model import BUILTIN
@@ -49,7 +49,7 @@ async def status(session: Session) -> Facts:
     facts: list[tuple[str, str | Cell]] = [
         ("distributed", Cell("on" if on else "off", "good" if on else "")),
         ("model", await asyncio.to_thread(_model, session)),
-        *([] if workers else [("workers", "none yet; try: rpc discover, or: worker start")]),
+        *([] if workers or dllama else [("workers", "none yet; try: rpc discover, or: worker start")]),
         *([("dllama", f"{sum(each.is_there for each in dllama)} of {plural(len(dllama), 'worker')} there")] if dllama else []),
         ("servers", _servers(nodes)),
         ("coordinator", ", ".join(f"{each.model} {each.state}{_kind(each)}" for each in coordinators.items) or "none yet"),

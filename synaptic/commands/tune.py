@@ -76,7 +76,7 @@ async def parallel(
     See also: bench run, decision list, plan
     """
     objective, spent = _objective(for_, limits, mix, concurrency), _budget(budget, repeats, drift)
-    return await _done(session, model, [_wish("parallel", objective, requests, spent, seed, tried=try_)])
+    return await _tuned(session, model, [_wish("parallel", objective, requests, spent, seed, tried=try_)])
 
 
 @registry.command("tune ctx", group="measure")
@@ -106,7 +106,7 @@ async def ctx(
     See also: tune parallel, plan
     """
     objective, spent = _objective(for_, limits, mix, concurrency), _budget(budget, repeats, drift)
-    return await _done(session, model, [_wish("ctx", objective, requests, spent, seed, tried=try_)])
+    return await _tuned(session, model, [_wish("ctx", objective, requests, spent, seed, tried=try_)])
 
 
 @registry.command("tune split", group="measure")
@@ -137,7 +137,7 @@ async def split(
     See also: plan, bench link, config set
     """
     objective, spent = _objective(for_, limits, mix, concurrency), _budget(budget, repeats, drift)
-    return await _done(session, model, [_wish("split", objective, requests, spent, seed, only=on.all if on else ())])
+    return await _tuned(session, model, [_wish("split", objective, requests, spent, seed, only=on.all if on else ())])
 
 
 @registry.command("tune all", group="measure")
@@ -163,10 +163,10 @@ async def all_(
     alone, many = _objective("latency", limits, mix, 1), _objective("throughput", limits, mix, concurrency)
     third = _budget(Span(budget.seconds / 3), repeats, drift)
     steps = (("split", alone), ("ctx", alone), ("parallel", many))
-    return await _done(session, model, [_wish(kind, objective, requests, third, seed) for kind, objective in steps])
+    return await _tuned(session, model, [_wish(kind, objective, requests, third, seed) for kind, objective in steps])
 
 
-async def _done(session: Session, model: str | None, wishes: Sequence[Wish]) -> Facts:
+async def _tuned(session: Session, model: str | None, wishes: Sequence[Wish]) -> Facts:
     from synaptic.commands.tune_shown import applied, shown
     from synaptic.commands.tune_work import tune
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from synaptic.files import path_of
 from synaptic.models.folders import model_files
 from synaptic.models.model import OLLAMA, Offer
 from synaptic.models.ollama_name import canonical
@@ -78,7 +79,7 @@ def path_in(name: str) -> Path | None:
     """A name that is meant as a path, made absolute; links stay links."""
     if os.sep not in name and not name.lower().endswith((".gguf", ".m")):
         return None
-    return Path(os.path.abspath(os.path.expanduser(name)))  # noqa: PTH100, PTH111 - Path.expanduser raises for an unknown ~user
+    return Path(os.path.abspath(path_of(name)))  # noqa: PTH100 - .. goes, links stay
 
 
 def is_plainly_path(name: str) -> bool:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from synaptic.environment import Environment
 from synaptic.errors import EngineError, SynapticError, os_reason
+from synaptic.files import path_of
 from synaptic.models.gguf import read_tensors
 from synaptic.models.split import other_files, read_whole
 from synaptic.models.tensor_hash import Stretch, hashed, open_quietly
@@ -49,7 +50,7 @@ def cache_folder(environment: Environment) -> Path | None:
     """Where the workers of this machine keep tensors: below LLAMA_CACHE, else below our own cache; None without a home."""
     named = environment.variables.get("LLAMA_CACHE")
     if named:
-        return Path(named).expanduser().absolute() / "rpc"
+        return path_of(named).absolute() / "rpc"
     return environment.cache_dir / "llama.cpp" / "rpc" if environment.cache_dir else None
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import traceback
 
 from synaptic import log
-from synaptic.errors import SynapticError
+from synaptic.errors import SynapticError, os_reason
 from synaptic.events import Bus
 from synaptic.results import Leave, Lines, Result, Stream, Watch
 from synaptic.shell.paper import Paper, discard
@@ -14,6 +15,8 @@ from synaptic.shell.stream import show_lines, show_stream, show_watch
 from synaptic.terminal import one_line
 
 CLOSED_PIPE = 141  # 128 + SIGPIPE: whoever read our output has seen enough
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 _logger = logging.getLogger(__name__)
 
@@ -29,6 +32,10 @@ class Face(Paper):
 
     def crash(self, error: Exception) -> int:
         """Something that no command foresaw: one line here, the rest in the log."""
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            where = f" {error.filename}" if error.filename else ""
+            why = f"cannot write{where}: {os_reason(error)}"
+            return self.fail(SynapticError(why, hint="is the disk full, or the folder not yours? see: doctor"))
         _logger.error("something went wrong inside", exc_info=error)
         state = self.environment.state_dir
         path = state / "logs" / log.NAME if state else None

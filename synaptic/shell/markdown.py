@@ -9,6 +9,7 @@ repaint stays bounded.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import time
 from types import TracebackType
@@ -28,8 +29,9 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.style import Style
 from rich.syntax import ANSISyntaxTheme
+from rich.text import Text
 
-from synaptic.shell.region import Region, lines_of
+from synaptic.shell.region import Region, lines_of, uncoloured
 
 LIVE_LINES = 6
 LONG = 4000  # characters; a longer text is cut where a paragraph ended
@@ -74,7 +76,10 @@ class MarkdownStream:
         self._console = console
         self._region = Region(console)
         self.text = ""  # what may still change
+        self._below: list[str] = []  # the work that the text waits for
         self._scrolled = 0  # lines of the text that are in the scrollback
+        self._letters = 0  # in them
+        self._width = console.width  # when they were rendered
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -96,15 +101,20 @@ class MarkdownStream:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(max(0.0, self._due - time.monotonic()), self._repaint)
 
+    def beside(self, text: str) -> None:
+        """Show `text` below what is written so far, until it is empty."""
+        self._below = lines_of(self._console, Text(text, style="dim")) if text else []
+        self.feed("")
+
     def _repaint(self) -> None:
         self._timer = None
         began = time.monotonic()
         self._cut()
-        lines = lines_of(self._console, markdown(self.text))
+        lines = self._rendered(self.text)
         live = max(1, min(LIVE_LINES, self._console.height - 2))
         final = max(len(lines) - live, self._scrolled)
-        self._region.paint(lines[final:], above=lines[self._scrolled : final])
-        self._scrolled = final
+        self._region.paint([*lines[final:], *self._below], above=lines[self._scrolled : final])
+        self._scrolled, self._letters = final, sum(map(_letters, lines[:final]))
         now = time.monotonic()
         self._due = now + min(max((now - began) * 10, _OFTEN), _RARELY)
 
@@ -116,8 +126,22 @@ class MarkdownStream:
             before = self.text[: match.start()]
             if len(_FENCE.findall(before)) % 2 == 0:
                 self._settle(before, "")
-                self.text, self._scrolled = self.text[match.end() :], 0
+                self.text, self._scrolled, self._letters = self.text[match.end() :], 0, 0
                 return
 
     def _settle(self, text: str, *more: str) -> None:
-        self._region.settle([*lines_of(self._console, markdown(text))[self._scrolled :], *more])
+        self._region.settle([*self._rendered(text)[self._scrolled :], *more])
+
+    def _rendered(self, text: str) -> list[str]:
+        """In a window of another width its lines break elsewhere: whatever is not wholly in the scrollback yet is still to come."""
+        lines = lines_of(self._console, markdown(text))
+        if self._width != self._console.width:
+            self._width = self._console.width
+            so_far = itertools.accumulate(map(_letters, lines))
+            self._scrolled = sum(letters <= self._letters for letters in so_far) if self._letters else 0
+        return lines
+
+
+def _letters(line: str) -> int:
+    """What of a line is there at any width: neither blanks nor borders."""
+    return sum(map(str.isalnum, uncoloured(line)))

@@ -14,7 +14,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Self, TextIO
 
 from rich.console import Console
@@ -122,6 +122,11 @@ class Paper:
             self._progress.muted = self._progress.muted if muted is None else muted
             self._progress.hide()
 
+    def progress_beside(self, show: Callable[[str], None] | None) -> None:
+        """Who paints the last line takes work into its own picture: an answer that waits for another worker says so."""
+        if self._progress:
+            self._progress.beside = show
+
     def document(self, data: Json) -> None:
         """One JSON document on stdout."""
         text = json.dumps(data, indent=2 if self.out.is_terminal else None, ensure_ascii=False)
@@ -166,8 +171,8 @@ class Paper:
     def _say_more(self, hint: str | None, prefill: str | None) -> None:
         if prefill and self.offers:
             self.wishes.prefill = prefill
-            offer = OFFER if prefill.startswith("ask ") else OFFER_TO_RUN
-            hint = f"{hint}\n  {offer}" if hint else offer
+            offer = "" if prefill.endswith(" ") else OFFER if prefill.startswith("ask ") else OFFER_TO_RUN
+            hint = "\n  ".join(filter(None, (hint, offer)))
         if hint:
             self._say(self.out if self.out.is_terminal else self.err, f"  {hint}", "dim")
 

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import itertools
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
@@ -51,7 +52,10 @@ class Work:
 
 
 class Progress:
-    """Listens to `bus` while its context is open. `muted`: something else has the last line now. Silent where nobody watches."""
+    """
+    Listens to `bus` while its context is open. `muted`: something else has the last line now; `beside` is how that shows ours
+    below its own, and an empty one when work is over. Silent where nobody watches.
+    """
 
     def __init__(self, bus: Bus, console: Console, *, plain: bool = False) -> None:
         self._bus = bus
@@ -62,6 +66,7 @@ class Progress:
         self._works: dict[int, Work] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.muted = False
+        self.beside: Callable[[str], None] | None = None
 
     def __enter__(self) -> Progress:
         if self._is_on:
@@ -95,13 +100,18 @@ class Progress:
             self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._tick)
         elif not self._works:
             self.hide()
+            if self.beside:
+                self.beside("")
 
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(_EVERY, self._tick) if self._works else None
         now = time.monotonic()
-        if self.muted or not self._works or now - min(work.began for work in self._works.values()) < PATIENCE:
+        if (self.muted and not self.beside) or not self._works or now - min(work.began for work in self._works.values()) < PATIENCE:
             return
         newest = list(self._works.values())[-1]
         line = Text(f"{next(self._frames)} {newest.line(now)}")
         line.truncate(max(self._console.width - 3, 1), overflow="ellipsis")
-        self._region.paint([line.plain])
+        if self.beside:
+            self.beside(line.plain)
+        else:
+            self._region.paint([line.plain])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.segment import Segment, Segments
 
 from synaptic.terminal import visible
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 ROOM_FOR_INTERRUPT = 2  # columns left free, so that an echoed ^C does not wrap
 
 
@@ -17,15 +20,16 @@ class Region:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._height = 0
+        self._painted: list[str] = []
 
     def paint(self, lines: Sequence[str], above: Sequence[str] = ()) -> None:
         """`above` goes to the scrollback for good; `lines` replace what was painted before."""
-        if not (lines or above or self._height):
+        if not (lines or above or self._painted):
             return
-        up = f"\x1b[{self._height - 1}A" if self._height > 1 else ""
-        clear = f"{up}\r\x1b[J" if self._height else ""
-        self._height = len(lines)
+        height = self._rows()
+        up = f"\x1b[{height - 1}A" if height > 1 else ""
+        clear = f"{up}\r\x1b[J" if height else ""
+        self._painted = list(lines)
         self._console.file.write(clear + "".join(f"{line}\n" for line in above) + "\n".join(lines))
         self._console.file.flush()
 
@@ -33,12 +37,21 @@ class Region:
         """These are final: the region ends below them."""
         self.paint((), above=lines)
 
+    def _rows(self) -> int:
+        """How many rows hold now what was painted: a terminal that became narrower has wrapped it."""
+        width = max(self._console.width, 1)
+        return sum(max(1, -(-cell_len(uncoloured(line)) // width)) for line in self._painted)
+
 
 def lines_of(console: Console, renderable: RenderableType) -> list[str]:
     """What `renderable` looks like here, line by line. Control characters that rendering let through are made visible."""
     width = max(console.width - ROOM_FOR_INTERRUPT, 10)
     rendered = console.render_lines(renderable, console.options.update(width=width, height=None), pad=False)
     return [_ansi(console, _without_trailing_blanks(line)) for line in rendered]
+
+
+def uncoloured(line: str) -> str:
+    return _COLOUR.sub("", line)
 
 
 def writes_unicode(console: Console) -> bool:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.input.typeahead import clear_typeahead
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from synaptic.commands.registry import Registry
@@ -177,6 +178,7 @@ class Repl:
         await self._session.close(keep=keep)
 
     def _interrupt(self) -> None:
+        clear_typeahead(self._editor.app.input)  # as the terminal forgets its own: of 200 pasted lines, not the next 199
         if self._running and not self._running.done():
             self._running.cancel()
         else:

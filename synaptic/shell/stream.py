@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from synaptic.errors import INTERRUPTED
-from synaptic.results import Json, Lines, Stream, Watch, plural, to_json
+from synaptic.results import Json, Lines, Stream, Watch, closing, plural, to_json
 from synaptic.shell import keyboard, render
 from synaptic.shell.paper import Paper
 from synaptic.shell.region import Region, lines_of, writes_unicode
-from synaptic.terminal import visible
+from synaptic.terminal import visible, wrapped
 
 
 class Painter(Protocol):
     def feed(self, text: str) -> None: ...
+
+    def beside(self, text: str) -> None: ...
 
 
 async def show_stream(paper: Paper, stream: Stream) -> int:
@@ -26,25 +26,31 @@ async def show_stream(paper: Paper, stream: Stream) -> int:
     paper.aside(stream.head)
     shown = 0
     try:
-        async with _closing(stream.pieces):
+        async with closing(stream.pieces):
             with _painter(paper) as painter:
                 async for piece in stream.pieces:
                     if piece:
                         paper.hide_progress(muted=True)
+                        paper.progress_beside(painter.beside)
                         painter.feed(visible(piece))
                         shown += 1
     except asyncio.CancelledError:
         paper.aside(f"interrupted after {plural(shown, 'token')}" if shown else "interrupted")
         return INTERRUPTED
     finally:
+        paper.progress_beside(None)
         paper.hide_progress(muted=False)
     outcome = stream.outcome()
     paper.tail(outcome.tail)
-    return paper.fail(outcome.error) if outcome.error else 0
+    if outcome.error:
+        return paper.fail(outcome.error)
+    if outcome.hint:
+        paper.aside(f"  {outcome.hint}")
+    return 0
 
 
 async def _show_document(paper: Paper, stream: Stream) -> int:
-    async with _closing(stream.pieces):
+    async with closing(stream.pieces):
         async for _ in stream.pieces:
             pass
     outcome = stream.outcome()
@@ -60,12 +66,13 @@ async def show_lines(paper: Paper, lines: Lines) -> int:
     seen: list[Json] = []
     is_list = paper.as_json and lines.after is None
     try:
-        async with _closing(lines.lines):
+        async with closing(lines.lines):
             async for line in lines.lines:
                 if is_list:
                     seen.append(line)
                 elif not paper.as_json:
-                    paper.write(visible(line) + "\n")
+                    text = visible(line)
+                    paper.write((wrapped(text, paper.out.width) if lines.after and paper.out.is_terminal else text) + "\n")
     except asyncio.CancelledError:
         return INTERRUPTED
     finally:
@@ -129,12 +136,5 @@ class _RawStream:
         self._last = text
         self._paper.write(text)
 
-
-@contextlib.asynccontextmanager
-async def _closing(pieces: AsyncIterator[str]) -> AsyncIterator[None]:
-    """However showing ends, the other side learns of it now, not when the garbage is collected."""
-    try:
-        yield
-    finally:
-        if isinstance(pieces, AsyncGenerator):
-            await pieces.aclose()
+    def beside(self, text: str) -> None:
+        """What cannot be painted over is not written."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -18,7 +19,7 @@ NO_MODEL = "demo"  # what answers when no model was chosen
 
 
 def toolbar(now: Snapshot, encoding: str | None = "utf-8") -> StyleAndTextTuples:
-    cells = [("", f"distributed {_on(now)}"), _workers(now), ("", _model(now))]
+    cells = [("", f"distributed {_on(now)}"), _workers(now), *(("", text) for text in _models(now))]
     if now.tokens_per_second:
         cells.append(("", f"{now.tokens_per_second:.1f} tok/s"))
     fragments: StyleAndTextTuples = [("", " ")]
@@ -46,6 +47,11 @@ def _workers(now: Snapshot) -> tuple[str, str]:
     return ATTENTION if now.lost else "", f"{now.ready}/{plural(now.known, 'worker')}{lost}"
 
 
-def _model(now: Snapshot) -> str:
-    model = one_line((now.coordinator and now.coordinator_model) or now.model or NO_MODEL, 40)
-    return f"{model} → {now.coordinator} {now.coordinator_state or ''}".rstrip() if now.coordinator else model
+def _models(now: Snapshot) -> list[str]:
+    """The one that answers, with its coordinator; beside it the one that is loaded, where that is another."""
+    chosen = now.model or NO_MODEL
+    loaded = now.coordinator_model or chosen
+    if not now.coordinator or (loaded != chosen and now.coordinator_state == "stopped"):
+        return [one_line(chosen, 40)]
+    cell = f"{one_line(loaded, 40)} → {now.coordinator} {now.coordinator_state or ''}".rstrip()
+    return [cell] if loaded in (chosen, PurePath(chosen).stem) else [one_line(chosen, 40), cell]

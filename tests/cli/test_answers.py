@@ -132,7 +132,7 @@ def test_interrupting_leaves_with_130_and_stops_what_was_started(own_home: Path,
     assert process.stdout
     assert "demo is ready" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=50)
     assert process.returncode == 130
     listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert not [line for line in listing.splitlines() if "llama-server" in line and str(spread[0].endpoint) in line]

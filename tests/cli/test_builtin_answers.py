@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,13 @@ def test_the_demo_needs_nothing_compiled(bare) -> None:
 
 def test_the_shipped_model_is_answered_without_llama_cpp(bare) -> None:
     done = bare("ask", QUESTION, "--json")
+    assert (done.json["text"], done.json["model"], done.json["route"]["via"]) == (ANSWER, "demo", "builtin")
+
+
+def test_the_built_in_engine_has_it_too_where_llama_cpp_is(bare, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LLAMA_SERVER", "GGML_RPC_SERVER"):
+        monkeypatch.setenv(name, sys.executable)
+    done = bare("ask", QUESTION, "--model", "demo", "--via", "builtin", "--json")
     assert (done.json["text"], done.json["model"], done.json["route"]["via"]) == (ANSWER, "demo", "builtin")
 
 

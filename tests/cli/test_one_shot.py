@@ -135,11 +135,19 @@ def test_doctor_names_a_way_out_that_works_for_a_server_of_the_environment(run) 
 
 
 def test_doctor_names_what_is_missing_and_fails(run) -> None:
-    done = run("doctor", "--json", LLAMA_SERVER="", GGML_RPC_SERVER="", PATH="/usr/bin:/bin")
+    done = run("doctor", "--json", LLAMA_SERVER="/nonexistent/llama-server", GGML_RPC_SERVER="", PATH="/usr/bin:/bin")
     checks = {check["what"]: check for check in done.json["checks"]}  # type: ignore[attr-defined, index]
     assert done.code == 1
     assert checks["python"]["mark"] == "✓"
     assert checks["llama-server"]["mark"] == "✗"
+
+
+def test_doctor_does_not_call_broken_what_the_built_in_engine_stands_in_for(run) -> None:
+    pytest.importorskip("numpy")
+    done = run("doctor", "--json", LLAMA_SERVER="", GGML_RPC_SERVER="", PATH="/usr/bin:/bin")
+    checks = {check["what"]: check for check in done.json["checks"]}  # type: ignore[attr-defined, index]
+    assert checks["llama-server"]["mark"] == "!"
+    assert "the built-in engine runs the demo" in checks["llama-server"]["detail"]
     assert "engine install" in checks["llama-server"]["fix"]
 
 

@@ -58,6 +58,13 @@ async def test_each_word_is_saved_under_the_originals_key(shell: Shell, line: st
     assert note.as_json() == {**defaults(), **saved}
 
 
+@pytest.mark.parametrize("word", ["collab", "refine", "synthesis", "strategy", "timeout"])
+async def test_a_word_alone_shows_the_team_and_changes_nothing(shell: Shell, word: str) -> None:
+    note = await shell.type(word)
+    assert note.as_json() == defaults()
+    assert not shell.path.exists()
+
+
 def defaults() -> dict[str, object]:
     return {"collaborative_mode": False, "refinement_rounds": 1, "synthesis_model": None, "strategy": "auto", "agent_timeout": 300}
 

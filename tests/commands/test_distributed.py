@@ -42,6 +42,13 @@ async def test_where_nobody_can_be_asked_nothing_is_looked_for(session: Session)
     assert not session.settings.now.distributed_inference_enabled
 
 
+async def test_without_a_word_it_is_told_and_nothing_is_looked_for_or_changed(session: Session, tmp_path: Path) -> None:
+    note = await load().parse_line("distributed").run(session)
+    assert note.as_json() == {"distributed": False, "ready": 0}
+    assert "distributed on" in str(note.hint)
+    assert not (tmp_path / "settings.json").exists()
+
+
 @pytest.mark.parametrize("word", ["off", "task"])
 async def test_off_needs_nobody(session: Session, word: str) -> None:
     await load().parse_line(f"distributed {word}").run(session)

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from dllamas import DEMO_M, HOST, free_port
+from dllamas import DEMO_M, HOST
+from ports import free_port
 
 from synaptic.commands import coordinator, dllama, dllama_park, dllama_root, explain, plan, status, worker  # noqa: F401 - declares them
 from synaptic.commands.registry import registry
@@ -90,7 +91,7 @@ async def test_a_split_is_for_models_of_this_kind(session: Session):
 
 async def test_a_named_worker_that_is_not_there_is_an_error(session: Session):
     with pytest.raises(BackendError, match=f"{HOST}:.* is not there"):
-        await typed(session, f"plan {DEMO_M} --on {HOST}:{free_port()}")
+        await typed(session, f"plan {DEMO_M} --on {HOST}:{free_port(HOST)}")
 
 
 async def test_a_running_root_is_a_coordinator_among_the_others(session: Session, builtin_worker):
@@ -166,7 +167,10 @@ async def test_a_lost_worker_is_named_until_the_next_start(session: Session, bui
 
 async def test_explain_shows_what_came_from_disk(session: Session):
     least = needs(read_header(DEMO_M)).least  # so that one layer is there at a time
-    await typed(session, f"dllama root {DEMO_M} --split none --memory {least / 1024 + 1:.0f}KiB")
+    loaded = await registry.parse_line(f"dllama root {DEMO_M} --split none --memory {least / 1024 + 1:.0f}KiB").run(session)
+    assert loaded.text.endswith("4 layers read from the file in turn, for every token")
+    (listed,) = (await typed(session, "coordinator list"))["coordinators"]
+    assert listed["state"] == "ready"
     async for _ in Reply(session.answering, await session.answering.route(str(DEMO_M)), (Message("user", "What is a worker?"),)).pieces():
         pass
     document = await typed(session, "explain")
@@ -189,9 +193,20 @@ async def test_coordinator_start_and_restart_take_a_model_of_this_kind(session: 
     assert again["coordinator"]["backends"] == [str(one.endpoint)]
 
 
+async def test_a_restart_keeps_the_split_that_was_asked_for_and_takes_new_workers(session: Session, builtin_worker):
+    """Though distributed is off."""
+    one, two = builtin_worker(), builtin_worker()
+    await typed(session, f"dllama add {one.endpoint}")
+    loaded = await registry.parse_line(f"dllama root {DEMO_M} --split layers").run(session)
+    assert loaded.hint == f"model use {DEMO_M} sends your prompts there"
+    await typed(session, f"dllama add {two.endpoint}")
+    again = await typed(session, "coordinator restart")
+    assert sorted(again["coordinator"]["backends"]) == sorted([str(one.endpoint), str(two.endpoint)])
+
+
 async def test_workers_are_parked_and_let_go(session: Session, builtin_worker):
     one, two = builtin_worker(), builtin_worker()
-    absent = f"{HOST}:{free_port()}"
+    absent = f"{HOST}:{free_port(HOST)}"
     await typed(session, f"dllama add {one.endpoint} {two.endpoint} {absent}")
     parked = await typed(session, "dllama park")
     assert set(parked["parked"]) == {str(one.endpoint), str(two.endpoint)}
@@ -215,7 +230,7 @@ async def test_leaving_frees_parked_workers(session: Session, builtin_worker):
 
 
 async def test_a_worker_of_this_machine_reads_its_own_model(session: Session):
-    line = f"worker start --engine builtin --host {HOST} --port {free_port()} --threads 1 --model {DEMO_M}"
+    line = f"worker start --engine builtin --host {HOST} --port {free_port(HOST)} --threads 1 --model {DEMO_M}"
     await typed(session, line)
     loaded = await typed(session, f"dllama root {DEMO_M} --split layers")
     assert any("no weights are sent" in str(getattr(event, "text", "")) for event in session.bus.history)

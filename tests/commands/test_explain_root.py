@@ -9,7 +9,7 @@ import pytest
 from dllamas import DEMO_M, dllama_program
 
 from synaptic.commands import load
-from synaptic.commands.explain_root import Term, bottleneck_of, fixes_of_dllama, is_of, terms_of
+from synaptic.commands.explain_root import Compared, bottleneck_of, fixes_of_dllama, is_of, terms_of
 from synaptic.engines.answer import Reply
 from synaptic.engines.engine import Message
 from synaptic.engines.root_events import Figures, NodeFigures, RootAnswered
@@ -18,6 +18,7 @@ from synaptic.environment import Environment
 from synaptic.models.model import DLLAMA
 from synaptic.planning.costmodel import Prediction
 from synaptic.planning.predictions import Measured, Record
+from synaptic.planning.term import Term
 from synaptic.session import Session
 from synaptic.settings import Settings
 
@@ -25,7 +26,7 @@ A, B = "10.0.0.1:9999", "10.0.0.2:9999"
 
 
 def said(*terms: tuple[str, float]) -> Prediction:
-    return Prediction((1.0, 2.0), (1.0, 2.0), (1.0, 2.0), "", terms)
+    return Prediction((1.0, 2.0), (1.0, 2.0), (1.0, 2.0), "", tuple(Term.read(*term) for term in terms))
 
 
 def answered(split: str, *nodes: tuple[str, float], waiting: float = 0.0) -> RootAnswered:
@@ -57,8 +58,8 @@ def test_of_runs_of_layers_each_worker_has_its_own_wait() -> None:
 def test_of_shares_all_are_waited_for_together() -> None:
     expected = said((f"compute of {A}, the slowest", 0.005), (f"66 exchanges with {B} and the others", 0.02))
     waited, computed = terms_of(expected, answered("tensor", (A, 100.0), (B, 100.0), waiting=200.0), None)
-    assert waited == Term(f"66 exchanges with {B} and the others", 20.0, 20.0)
-    assert computed == Term(f"compute of {A}, the slowest", 5.0, 5.0)
+    assert waited == Compared(f"66 exchanges with {B} and the others", 20.0, 20.0)
+    assert computed == Compared(f"compute of {A}, the slowest", 5.0, 5.0)
     assert bottleneck_of([waited, computed]).endswith("80% of each token as measured, as predicted")
 
 
@@ -84,6 +85,7 @@ async def test_an_answer_of_dllama_api_is_predicted_too_and_its_split_is_advised
     try:
         await registry.parse_line(f"dllama add {worker.endpoint}").run(session)
         await registry.parse_line("dllama check --verify").run(session)
+        worker.wait_until(listens=True)  # it is away for a moment after each root
         session.settings.for_now(distributed_inference_enabled=True)
         route = await session.answering.route(str(DEMO_M), via=DLLAMA)
         assert route.prediction
@@ -96,6 +98,6 @@ async def test_an_answer_of_dllama_api_is_predicted_too_and_its_split_is_advised
     document = shown.as_json()
     assert document["model"] == route.model.name
     assert "root" not in document  # it was not ours
-    assert [name for name, _ in document["prediction"]["terms"]] == [name for name, _ in route.prediction.terms]
+    assert [name for name, _ in document["prediction"]["terms"]] == [str(term) for term in route.prediction.terms]
     assert str(worker.endpoint) in document["bottleneck"]
     assert all(fix.gain >= 1.05 for fix in fixes)

@@ -129,7 +129,7 @@ def test_what_does_not_parse_says_why_and_what_next(registry: Registry, line: st
         registry.parse_line(line)
     assert str(caught.value) == message
     assert hint in str(caught.value.hint)
-    assert caught.value.prefill == f"ask {line}"
+    assert caught.value.prefill == (f"{line} " if " needs " in message else f"ask {line}"), "what is unfinished is given back"
 
 
 def test_a_line_is_a_command_iff_its_first_word_is_one(registry: Registry) -> None:

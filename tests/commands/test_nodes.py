@@ -85,7 +85,7 @@ async def test_one_that_does_not_answer_is_saved_and_said_so(shell: Shell, path:
     address = shell.variables["OLLAMA_HOST"]
     note = await shell.note(f"add {address}")
     assert "refused the connection" in note.text
-    assert note.hint == "they are saved; nodes health asks them again"
+    assert note.hint == "saved; nodes health asks again"
     assert saved(path) == [{"url": f"http://{address}"}]
     assert (await shell.note(f"add http://{address}/")).text.startswith("already known")
 
@@ -144,7 +144,7 @@ async def test_nodes_are_saved_to_a_file_and_loaded_from_it(shell: Shell, path: 
     await other.note("add 127.0.5.2:1")
     note = await other.note(f"load {file}")
     assert note.text.startswith("added 1 node\n  http://127.0.5.1:1: ")
-    assert "they are saved" in (note.hint or "")
+    assert "saved; nodes" in (note.hint or "")
     assert [entry["url"] for entry in saved(tmp_path / "other.json")] == ["http://127.0.5.2:1", "http://127.0.5.1:1"]
 
 

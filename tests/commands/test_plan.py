@@ -16,6 +16,7 @@ from synaptic.environment import Environment
 from synaptic.errors import BackendError, EngineError, SynapticError, UsageError
 from synaptic.planning.costmodel import Prediction
 from synaptic.planning.predictions import Measured
+from synaptic.planning.term import MEMORY, Term
 from synaptic.results import Facts
 from synaptic.session import Session
 from synaptic.settings import Settings
@@ -124,7 +125,7 @@ async def test_explain_shows_both_and_what_no_term_accounts_for(session: Session
         (100.0, 200.0),
         (1.0, 2.0),
         "memory bandwidth of x, 90% of each token",
-        (("memory bandwidth of x", 0.09), ("the coordinator", 0.01)),
+        (Term(MEMORY, 0.09, "x"), Term("the coordinator", 0.01)),
     )
     session.predictions.record("demo", said, Measured(rate, 300.0, 20))
     result = await type_line(session, "explain")

@@ -104,6 +104,11 @@ async def test_the_shipped_one_says_what_it_does_not_know(session: Session) -> N
     assert said["link"] == "not known; profile probe measures it"
 
 
+async def test_a_model_goes_by_the_name_that_it_had_before_it_was_quantized(session: Session) -> None:
+    said, _ = await typed(session, "plan Mistral-Small-Instruct-2409 --profile arc-a770")
+    assert said["cut"] == "--tensor-parallel-size 1 --pipeline-parallel-size 2"
+
+
 async def test_other_models_and_profiles_are_planned_as_before(session: Session) -> None:
     with pytest.raises((EngineError, SynapticError)):
         await typed(session, "plan no-such-model --profile arc-a770")

@@ -64,7 +64,7 @@ def terminal() -> Iterator[Callable[..., Terminal]]:
             env=environment,
             encoding="utf-8",
             dimensions=size,
-            timeout=20,
+            timeout=45,
             codec_errors="replace",
         )
         child.delaybeforesend = None
@@ -88,23 +88,31 @@ class Window:
     def types(self, *keys: str) -> None:
         self._tmux("send-keys", *keys)
 
-    def shows(self, *texts: str, without: str | None = None) -> str:
-        """The screen, as soon as all `texts` are on it and `without` is not."""
+    def shows(self, *texts: str, without: str | None = None, below: str = "") -> str:
+        """The screen, as soon as all `texts` are on it and `without` is not; with `below`, all that was shown since that."""
         from time import monotonic
 
-        until = monotonic() + 20
+        until = monotonic() + 45
         while True:
-            screen = self._tmux("capture-pane", "-p")
+            screen = self.showed().partition(below)[2] if below else self._tmux("capture-pane", "-p")
             if all(text in screen for text in texts) and not (without and without in screen):
                 return screen
             if monotonic() > until:
                 pytest.fail(f"expected {texts} on:\n{screen}", pytrace=False)
 
+    def becomes(self, columns: int) -> None:
+        """As wide as this, as if its corner were pulled."""
+        self._tmux("resize-window", "-x", str(columns), "-y", "24")
+
+    def showed(self) -> str:
+        """All that is on the screen or has scrolled off it."""
+        return self._tmux("capture-pane", "-p", "-J", "-S", "-")
+
     def close(self) -> None:
         self._tmux("kill-server")
 
     def _tmux(self, *arguments: str) -> str:
-        return subprocess.run(["tmux", "-S", self._socket, *arguments], capture_output=True, text=True, timeout=20).stdout
+        return subprocess.run(["tmux", "-S", self._socket, *arguments], capture_output=True, text=True, timeout=45).stdout
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Annotated
 
 from synaptic import log
@@ -32,6 +33,7 @@ class LittleSession(Session):
     """Two workers, one of them lost, and a coordinator as soon as one was asked for."""
 
     up: list[str] = []
+    noticing: asyncio.Task[None]
 
     @property
     def running(self) -> list[str]:
@@ -101,7 +103,7 @@ async def little(
         case "fail":
             raise EngineError("nothing answers", hint="try: coordinator start", details=("last\x1b[2Jword",))
         case "notice":
-            asyncio.get_running_loop().call_later(0.3, lambda: session.bus.publish(Noticed(text="found 127.0.1.10:50052")))
+            LittleSession.noticing = asyncio.create_task(_notice(session))
         case "start":
             LittleSession.up = ["demo"]
         case "lines":
@@ -109,6 +111,13 @@ async def little(
         case "facts":
             return Facts([("model", "demo")], {"model": "demo"})
     return Note("done")
+
+
+async def _notice(session: Session) -> None:
+    """As soon as a test says so."""
+    while not Path(os.environ["HOME"], "now").exists():
+        await asyncio.sleep(0.02)
+    session.bus.publish(Noticed(text="found 127.0.1.10:50052"))
 
 
 async def _lines() -> AsyncIterator[str]:

@@ -11,7 +11,7 @@ LITTLE = Path(__file__).with_name("little_shell.py")
 
 def pipe(*arguments: str, lines: str, command: str = "{shell}") -> subprocess.CompletedProcess[str]:
     text = command.format(shell=" ".join([sys.executable, str(LITTLE), *arguments]))
-    return subprocess.run(["bash", "-c", f"set -o pipefail; {text}"], input=lines, capture_output=True, text=True, timeout=30)
+    return subprocess.run(["bash", "-c", f"set -o pipefail; {text}"], input=lines, capture_output=True, text=True, timeout=55)
 
 
 def test_a_script_stops_at_its_first_failure_with_its_code() -> None:

@@ -34,6 +34,19 @@ def test_a_line_of_the_history_is_suggested_in_grey(window) -> None:
     shell.shows("→ echo", "16 characters")
 
 
+def test_an_answer_loses_no_word_while_the_window_is_resized(window) -> None:
+    shell = window(EACH="0.01", COLUMNS="", LINES="")
+    shell.shows("synaptic>")
+    words = [f"word{number:03}" for number in range(400)]
+    shell.types(" ".join(words), "Enter")
+    for number, columns in ((100, 50), (150, 77), (200, 31), (250, 120), (300, 60)):
+        shell.shows(f"word{number}", below="→ echo")
+        shell.becomes(columns)
+    answer = shell.shows("characters", below="→ echo")
+    assert [word for word in words if word not in answer] == []
+    assert answer.count("word") < len(words) * 1.2, "a line is said twice where it had half scrolled away, the rest once"
+
+
 def test_a_narrow_window_is_readable(window) -> None:
     shell = window(columns=20)
     shell.shows("synaptic>", " distributed on")

@@ -168,6 +168,18 @@ def snapshot(**changes: object) -> Snapshot:
             " distributed on │ 2/3 workers, 1 lost │ demo → llama.cpp :18080 ready │ 14.2 tok/s",
         ),
         (snapshot(distributed=False, known=1, ready=1, lost=0), " distributed off │ 1/1 worker │ demo"),
+        (
+            snapshot(lost=0, coordinator="llama.cpp :18080", coordinator_state="ready", coordinator_model="grown"),
+            " distributed on │ 2/3 workers │ demo │ grown → llama.cpp :18080 ready",
+        ),
+        (
+            snapshot(lost=0, model="/m/grown.gguf", coordinator="builtin", coordinator_state="ready", coordinator_model="grown"),
+            " distributed on │ 2/3 workers │ grown → builtin ready",
+        ),
+        (
+            snapshot(lost=0, coordinator="llama.cpp", coordinator_state="stopped", coordinator_model="grown"),
+            " distributed on │ 2/3 workers │ demo",
+        ),
         (snapshot(known=0, ready=0, lost=0, model="a\x1b[2J"), " distributed on │ no workers │ a^[[2J"),
     ],
 )

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import logging
+import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from synaptic import log
 from synaptic.errors import BackendError, EngineError, UsageError
 from synaptic.events import Bus
 from synaptic.results import Cell, Facts, Leave, Lines, Note, Outcome, Rows, Stream, Watch
@@ -262,3 +267,30 @@ async def test_what_no_command_foresaw_is_one_line_and_a_traceback_only_on_reque
     assert plain.err.getvalue().startswith("✗ something went wrong inside: ZeroDivisionError: of all things\n  the details are in ")
     debug.face.crash(ZeroDivisionError("of all things"))
     assert "ZeroDivisionError: of all things" in debug.err.getvalue().splitlines()[-1]
+
+
+@pytest.mark.parametrize(("number", "why"), [(errno.ENOSPC, "no space left on device"), (errno.EROFS, "read-only file system")])
+async def test_a_disk_that_takes_nothing_is_no_mystery(shown, number: int, why: str) -> None:
+    there = shown()
+    assert there.face.crash(OSError(number, os.strerror(number), "/home/me/ledger")) == 1
+    assert there.err.getvalue() == f"✗ cannot write /home/me/ledger: {why}\n  is the disk full, or the folder not yours? see: doctor\n"
+
+
+def test_a_log_that_cannot_be_written_leaves_the_terminal_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / log.NAME).symlink_to("/dev/full")
+    log.to_file(tmp_path)
+    logging.getLogger("synaptic.test").error("what went wrong")
+    assert capfd.readouterr() == ("", "")
+
+
+async def test_an_answer_leads_on_where_it_is_whole(shown) -> None:
+    async def pieces() -> AsyncIterator[str]:
+        yield "42"
+
+    there = shown(terminal=True)
+    await there.face.show(Stream("→ demo", pieces(), lambda: Outcome({}, "1 token", hint="next: ask more\n  or leave")), Bus())
+    assert there.out.getvalue().endswith("1 token\n  next: ask more\n  or leave\n")
+    broken = shown(terminal=True)
+    failed = Outcome({}, "1 token", BackendError("a worker was lost"), hint="next: ask more")
+    await broken.face.show(Stream("→ demo", pieces(), lambda: failed), Bus())
+    assert "next" not in broken.out.getvalue()

@@ -7,8 +7,10 @@ import re
 import pytest
 from rich.console import Console
 
+from synaptic.events import Bus
 from synaptic.shell.markdown import LIVE_LINES, LONG, MarkdownStream, markdown
 from synaptic.shell.paper import THEME
+from synaptic.shell.progress import Progress
 from synaptic.shell.region import Region, lines_of
 
 pytestmark = pytest.mark.anyio
@@ -107,3 +109,21 @@ async def test_a_long_text_is_cut_between_paragraphs_and_never_inside_code() -> 
             await painted(stream)
     assert [line.rstrip() for line in screen(terminal)] == [*plain(text), ""]
     assert len(stream.text) < len(text) / 2
+
+
+async def test_what_an_answer_waits_for_stands_below_it_until_it_goes_on() -> None:
+    terminal, bus = console(), Bus()
+    with Progress(bus, terminal) as progress, MarkdownStream(terminal) as stream:
+        progress.muted, progress.beside = True, stream.beside
+        stream.feed("the first half,")
+        await painted(stream)
+        with bus.work("demo loading"):
+            async with asyncio.timeout(5):
+                while len(screen(terminal)) < 2:
+                    await asyncio.sleep(0.01)
+            first, waiting = screen(terminal)
+            assert first == "the first half,"
+            assert "demo loading · " in waiting
+        stream.feed(" and the second")
+        await painted(stream)
+        assert screen(terminal) == ["the first half, and the second"]
