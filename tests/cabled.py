@@ -63,7 +63,7 @@ class World:
         self.bus = Bus()
         self.pool = Pool(self.bus)
         self.pool.add([worker.endpoint for worker in workers], "configured")
-        self.values = Values(distributed_inference_enabled=True, stall_seconds=2.0)
+        self.values = Values(distributed_inference_enabled=True, stall_seconds=4.0)
         self.asked: list[str] = []
         self.agrees = True
         variables = {"LLAMA_SERVER": str(llama_server), "PATH": os.environ["PATH"]}

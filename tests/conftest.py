@@ -15,6 +15,7 @@ from synaptic.endpoint import Endpoint
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "guard"))
+import ports  # noqa: E402
 import sitecustomize  # noqa: E402, F401 - the guard, also in this process
 from dllamas import builtin_worker, dllama_apis, dllama_worker, dllama_workers, dllamaapi  # noqa: E402, F401 - fixtures for every room
 from ollamas import ollama, ollamafake  # noqa: E402, F401 - fixtures for every room
@@ -65,7 +66,7 @@ def ggml_rpc_server() -> Path:
 
 @pytest.fixture
 def free_port() -> int:
-    return next(_free_ports("127.0.0.1"))
+    return ports.free_port()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,19 +81,18 @@ def rpc_worker(ggml_rpc_server: Path) -> Iterator[Callable[..., Worker]]:
     processes: list[subprocess.Popen[bytes]] = []
 
     def start(*, shielded: bool = True, host: str = "127.0.0.1") -> Worker:
-        for port in _free_ports(host):
-            process = subprocess.Popen(
-                [str(ggml_rpc_server), "-H", host, "-p", str(port), "-t", "1"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                restore_signals=not shielded,
-                start_new_session=True,
-            )
-            processes.append(process)
-            if _listens(process, port):
-                return Worker(Endpoint(host, port), process)
-        raise AssertionError("no rpc-server would listen")
+        port = ports.free_port(host)
+        process = subprocess.Popen(
+            [str(ggml_rpc_server), "-H", host, "-p", str(port), "-t", "1"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            restore_signals=not shielded,
+            start_new_session=True,
+        )
+        processes.append(process)
+        _wait_until_listening(process, port)
+        return Worker(Endpoint(host, port), process)
 
     yield start
     for process in processes:
@@ -105,22 +105,12 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.wait(timeout=10)
 
 
-def _free_ports(host: str) -> Iterator[int]:
-    import socket
-
-    for _ in range(5):
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-            port = probe.getsockname()[1]
-        yield port
-
-
-def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
-    """Wait until the kernel lists the port; False when the program ended instead (the port was taken)."""
+def _wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
+    """Asked of the kernel: a connection would take the worker's only place."""
     while process.poll() is None:
         with contextlib.suppress(psutil.Error):
             if any(each.laddr.port == port for each in psutil.Process(process.pid).net_connections("tcp")):
-                return True
+                return
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.01)
-    return False
+    raise AssertionError(f"it ended before it listened: {process.returncode}")

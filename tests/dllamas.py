@@ -7,7 +7,6 @@ import dataclasses
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ports import free_port
 
 from synaptic.cluster.dllama_workers import DllamaWorkers
 from synaptic.discovery.dllama_look import look
@@ -45,14 +45,16 @@ class DllamaWorker:
     process: subprocess.Popen[bytes]
 
     def listens(self) -> bool:
-        with contextlib.suppress(psutil.Error):
-            sockets = psutil.Process(self.process.pid).net_connections("tcp")
-            return any(each.laddr.port == self.endpoint.port and each.status == psutil.CONN_LISTEN for each in sockets)
-        return False
+        return psutil.CONN_LISTEN in self._at_its_port()
 
     def wait_until(self, *, listens: bool) -> None:
-        """Asked of the kernel, for a connection would end it. Fails when it ended instead."""
-        while self.listens() is not listens:
+        """
+        Asked of the kernel, for a connection would end it. Fails when it ended instead.
+
+        One that listens no longer is seen by its root's connection: the kernel's list may lack an entry that is there.
+        """
+        wanted = {psutil.CONN_LISTEN} if listens else {psutil.CONN_ESTABLISHED}
+        while self._at_its_port() != wanted:
             assert self.process.poll() is None, self.process.returncode
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(0.005)
@@ -60,6 +62,12 @@ class DllamaWorker:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(10)
+
+    def _at_its_port(self) -> set[str]:
+        with contextlib.suppress(psutil.Error):
+            sockets = psutil.Process(self.process.pid).net_connections("tcp")
+            return {each.status for each in sockets if each.laddr.port == self.endpoint.port}
+        return set()
 
 
 @pytest.fixture
@@ -69,20 +77,17 @@ def dllama_worker() -> Iterator[Callable[..., DllamaWorker]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(at: int = 0) -> DllamaWorker:
-        for _ in range(5):
-            port = at or free_port()
-            words = ["worker", "--host", HOST, "--port", str(port), "--nthreads", "1", "--net-turbo", "0"]
-            nowhere = subprocess.DEVNULL
-            # SIGPIPE stays ignored, as systemd does: else a worker may die of it when its root leaves
-            process = subprocess.Popen(
-                [program, *words], stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True, restore_signals=False
-            )
-            started.append(process)
-            worker = DllamaWorker(Endpoint(HOST, port), process)
-            with contextlib.suppress(AssertionError):  # someone else took the port
-                worker.wait_until(listens=True)
-                return worker
-        raise AssertionError("no dllama worker would listen")
+        port = at or free_port(HOST)
+        words = ["worker", "--host", HOST, "--port", str(port), "--nthreads", "1", "--net-turbo", "0"]
+        nowhere = subprocess.DEVNULL
+        # SIGPIPE stays ignored, as systemd does: else a worker may die of it when its root leaves
+        process = subprocess.Popen(
+            [program, *words], stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True, restore_signals=False
+        )
+        started.append(process)
+        worker = DllamaWorker(Endpoint(HOST, port), process)
+        worker.wait_until(listens=True)
+        return worker
 
     yield start
     for process in started:
@@ -114,11 +119,6 @@ def builtin_worker() -> Iterator[Callable[..., DllamaWorker]]:
         process.wait(10)
         reading.join(10)
         process.stderr.close()
-
-
-def free_port() -> int:
-    with socket.create_server((HOST, 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def demo_m(path: Path = DEMO_M) -> Model:

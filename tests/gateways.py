@@ -66,7 +66,7 @@ async def ollama_client(url: str, **more: object) -> AsyncIterator[ollama.AsyncC
 
 def session_at(home: Path, nodes: Sequence[str] = (), **variables: str) -> Session:
     settings = home / "settings.json"
-    settings.write_text(json.dumps({"nodes": [{"url": url} for url in nodes], "stall_seconds": 5.0}))
+    settings.write_text(json.dumps({"nodes": [{"url": url} for url in nodes], "stall_seconds": 20.0}))
     rpc = variables.get("LLAMA_SERVER", "")  # it counts as installed where both programs are
     given = {"GGML_RPC_SERVER": os.environ.get("GGML_RPC_SERVER", rpc)} if rpc else {}
     given |= {"SYNAPTICLLAMAS_HOME": str(home), "PATH": os.environ["PATH"], "OLLAMA_HOST": "127.0.0.1:1"} | variables

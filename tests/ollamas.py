@@ -7,6 +7,7 @@ import dataclasses
 import os
 import queue
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 HERE = Path(__file__).parent
 DATA = HERE / "data" / "ollama"
@@ -36,8 +38,10 @@ class Fake:
             pass
 
     def lines(self) -> list[str]:
-        """What it said until now; what it says later does not count."""
-        return [self.said.get_nowait() for _ in range(self.said.qsize())]
+        """What it said until now. It says of every request that it came before it answers, so one more is what they end with."""
+        with socket.create_connection(("127.0.0.1", int(self.url.rpartition(":")[2])), 30) as there:
+            there.sendall(b"GET /now HTTP/1.0\r\n\r\n")
+            return list(iter(lambda: self.said.get(timeout=30), "GET /now"))
 
 
 StartOllama = Callable[..., Fake]
@@ -89,7 +93,7 @@ def ollama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealOllama]:
     if not named or not server:
         pytest.skip("OLLAMA names no program (and LLAMA_SERVER the one that it runs): the tests with a real Ollama need both")
     home = tmp_path_factory.mktemp("ollama")
-    port = _free_port()
+    port = free_port()
     outside = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY"), "http://127.0.0.1:9") | {"NO_PROXY": "127.0.0.1"}
     variables = (
         os.environ
@@ -123,12 +127,3 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.05)
     raise AssertionError(log.read_text(errors="replace")[-2000:])
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -20,6 +20,7 @@ GROUND = {
     "log",
     "terminal",
     "shipped",
+    "files",
 }
 FLOORS = [
     {"cli", "arguments"},

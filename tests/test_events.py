@@ -34,7 +34,7 @@ async def test_a_waiting_subscriber_is_woken() -> None:
         waiting = asyncio.create_task(anext(aiter(notices)))
         await asyncio.sleep(0)
         bus.publish(Noticed(text="now"))
-        assert (await asyncio.wait_for(waiting, 1)).text == "now"
+        assert (await asyncio.wait_for(waiting, 30)).text == "now"
 
 
 async def test_latecomers_find_the_last_events() -> None:

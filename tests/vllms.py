@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 HERE = Path(__file__).parent
 DATA = HERE / "data" / "vllm"
@@ -74,9 +74,7 @@ def vllm(tmp_path: Path) -> Iterator[StartVllm]:
     started: list[Vllm] = []
 
     def start(*words: str, **variables: str) -> Vllm:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         own = ["serve", str(model), "--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port), "--enforce-eager"]
         with (tmp_path / f"vllm-{port}.log").open("wb") as log:
             process = subprocess.Popen(

@@ -7,7 +7,8 @@ import socket
 from collections.abc import Callable
 
 import pytest
-from dllamas import HOST, free_port
+from dllamas import HOST
+from ports import free_port
 
 from synaptic.cluster.backend import State
 from synaptic.cluster.dllama_workers import DllamaWorkers
@@ -29,7 +30,7 @@ def known(dllama_workers: DllamaWorkers) -> Callable[..., DllamaWorkers]:
 def is_open(endpoint: Endpoint) -> bool:
     """As a port scan sees it: a connection, and nothing said."""
     try:
-        socket.create_connection((endpoint.host, endpoint.port), timeout=5).close()
+        socket.create_connection((endpoint.host, endpoint.port), timeout=30).close()
     except ConnectionRefusedError:
         return False
     return True
@@ -42,7 +43,7 @@ async def test_a_scan_cannot_end_a_parked_worker_of_the_original(known, dllama_w
     assert await workers.parking.park([worker.endpoint]) == {}
     assert not is_open(worker.endpoint)
     assert is_open(other.endpoint)
-    await asyncio.to_thread(other.process.wait, 10)  # so it goes with one that is not
+    await asyncio.to_thread(other.process.wait, 30)  # so it goes with one that is not
     assert worker.process.poll() is None
     assert await workers.parking.unpark() == [worker.endpoint]
     await asyncio.to_thread(worker.wait_until, listens=True)
@@ -85,7 +86,7 @@ async def test_one_that_dies_is_told_of_and_forgotten(known, builtin_worker):
 
 
 async def test_what_cannot_be_parked_says_why(known, builtin_worker):
-    worker, absent = builtin_worker(), Endpoint(HOST, free_port())
+    worker, absent = builtin_worker(), Endpoint(HOST, free_port(HOST))
     workers = known(worker, absent)
     workers.hold([worker.endpoint], "another root")
     troubles = await workers.parking.park([worker.endpoint, absent])

@@ -14,17 +14,19 @@ from synaptic.cluster.handshake import Foreign, Version, shake
 from synaptic.endpoint import Endpoint
 
 pytestmark = pytest.mark.anyio
+LONG = 20.0  # seconds for an answer that must come, on a busy machine
+FOR_THE_SECOND = 6.0  # of them a fifth, after the first greeting was in vain
 HELLO = bytes.fromhex("0e1800000000000000") + bytes(24)
 
 
 async def backend_at(endpoint: Endpoint, **options) -> Backend:
-    answer = await shake(endpoint, **options)
+    answer = await shake(endpoint, **{"within": LONG} | options)
     assert isinstance(answer, Backend), answer
     return answer
 
 
-async def foreign_at(endpoint: Endpoint) -> Foreign:
-    answer = await shake(endpoint)
+async def foreign_at(endpoint: Endpoint, within: float = LONG) -> Foreign:
+    answer = await shake(endpoint, within=within)
     assert isinstance(answer, Foreign), answer
     return answer
 
@@ -35,7 +37,7 @@ async def test_an_idle_worker_tells_its_version_and_memory(rpcfake):
     assert (answer.endpoint, answer.state, answer.version, answer.detail) == (fake.endpoint, State.IDLE, "7.0.0", "")
     assert answer.devices == (Device("RPC0", 5, 7), Device("RPC1", 5, 7))
     assert answer.free_bytes == 10
-    assert 0 < (answer.latency_ms or 0) < 1500
+    assert answer.latency_ms
     assert fake.ended() == "ended 1 complete"
 
 
@@ -58,7 +60,7 @@ async def test_a_worker_too_slow_counts_as_busy_and_is_left_unharmed(rpcfake):
 
 async def test_one_that_answers_late_is_greeted_again_and_unharmed(rpcfake):
     fake = rpcfake("--mode", "late")
-    answer = await backend_at(fake.endpoint)
+    answer = await backend_at(fake.endpoint, within=FOR_THE_SECOND)
     assert answer.state is State.IDLE
     assert [fake.ended(), fake.ended()] == ["ended 1 reset", "ended 2 complete"]
 
@@ -131,14 +133,14 @@ async def test_an_incompatible_one_need_not_answer_our_further_questions(rpcfake
     ],
 )
 async def test_what_is_no_rpc_server_is_named_with_the_reason(rpcfake, mode, reason, detail):
-    answer = await foreign_at(rpcfake("--mode", mode).endpoint)
+    answer = await foreign_at(rpcfake("--mode", mode).endpoint, within=FOR_THE_SECOND if mode == "http-line" else LONG)
     assert (answer.reason, answer.detail[: len(detail)]) == (reason, detail)
     assert not re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e]", answer.detail)
 
 
 async def test_one_that_closes_on_both_greetings_is_no_rpc_server(rpcfake):
     fake = rpcfake("--mode", "close")
-    answer = await shake(fake.endpoint)
+    answer = await shake(fake.endpoint, within=LONG)
     assert answer == Foreign(fake.endpoint, "closed", "closed the connection without an answer")
 
 
@@ -151,7 +153,7 @@ async def test_a_web_server_that_waits_for_a_line_is_recognised():
     with http.server.HTTPServer(("127.0.0.1", 0), QuietHandler) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        answer = await foreign_at(Endpoint("127.0.0.1", server.server_port))
+        answer = await foreign_at(Endpoint("127.0.0.1", server.server_port), within=FOR_THE_SECOND)
         thread.join()
     assert answer.reason == "http"
 

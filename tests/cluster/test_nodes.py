@@ -134,8 +134,6 @@ async def test_a_redirect_is_not_followed(ollamafake) -> None:
     elsewhere = ollamafake()
     cluster = Cluster(ollama_at(ollamafake("--look", "redirect", "--to", f"{elsewhere.url}/api/version")))
     assert (await cluster.nodes.refresh(within=LONG))[0].health == "down"
-    elsewhere.process.kill()
-    elsewhere.process.wait()
     assert elsewhere.lines() == []
 
 
@@ -231,10 +229,10 @@ async def test_one_of_three_hangs_and_costs_the_others_one_deadline_once(ollamaf
     port = int(stuck.url.rpartition(":")[2])
     cluster = Cluster(*(ollama_at(fake) for fake in (ollamafake(), stuck, ollamafake())))
     began = time.monotonic()
-    states = await cluster.nodes.refresh(max_age=5, within=3)
-    assert 3 <= time.monotonic() - began < 15
+    states = await cluster.nodes.refresh(max_age=5, within=5)
+    assert time.monotonic() - began >= 5
     assert [state.health for state in states] == ["ready", "down", "ready"]
-    stuck.lines()
+    assert stuck.lines() == ["GET /api/version"]
 
     for _ in range(20):
         cluster.clock.now += 0.05
@@ -360,7 +358,7 @@ async def test_closing_ends_every_look(ollamafake) -> None:
     looking = asyncio.create_task(cluster.nodes.refresh(within=60))
     await asyncio.to_thread(stuck.heard, "GET /api/version")
     await cluster.nodes.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await looking
 
 

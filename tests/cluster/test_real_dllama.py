@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import signal
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -14,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from dllamas import DllamaWorker, dllama_program
+from ports import free_port
 from program import run_main
 
 from synaptic.cluster.backend import Backend, Kind, State
@@ -41,17 +40,13 @@ def start() -> Iterator[Callable[..., DllamaWorker]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def launch(program: Path, *words: str, at: int = 0) -> DllamaWorker:
-        for _ in range(5):
-            with socket.create_server((HOST, at)) as probe:
-                port = probe.getsockname()[1]
-            command = [str(program), *words, "--host", HOST, "--port", str(port), "--nthreads", "1", "--net-turbo", "0"]
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            started.append(process)
-            server = DllamaWorker(Endpoint(HOST, port), process)
-            with contextlib.suppress(AssertionError):  # someone else took the port
-                server.wait_until(listens=True)
-                return server
-        raise AssertionError(f"{program} would not listen")
+        port = at or free_port(HOST)
+        command = [str(program), *words, "--host", HOST, "--port", str(port), "--nthreads", "1", "--net-turbo", "0"]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        started.append(process)
+        server = DllamaWorker(Endpoint(HOST, port), process)
+        server.wait_until(listens=True)
+        return server
 
     yield launch
     for process in started:
@@ -153,7 +148,7 @@ def test_on_its_own_port_it_is_taken_for_nothing_else(start, dllama, own_home, c
 
 async def test_dllama_api_is_named_and_not_harmed(api):
     for _ in range(10):
-        answer = await identify(api.endpoint, within=10)
+        answer = await identify(api.endpoint, within=20)
         assert isinstance(answer, Backend), answer
         assert (answer.kind, answer.state) == (Kind.OPENAI, State.IDLE)
         assert answer.detail == "dllama-api · 1 model (demo-q40.m)"
@@ -162,12 +157,12 @@ async def test_dllama_api_is_named_and_not_harmed(api):
 
 async def test_dllama_api_survives_a_look_that_is_cancelled_at_any_moment(api):
     for moments in range(1, 40):
-        asking = asyncio.create_task(identify(api.endpoint, within=10))
+        asking = asyncio.create_task(identify(api.endpoint, within=20))
         for _ in range(moments):
             await asyncio.sleep(0)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-    assert isinstance(await identify(api.endpoint, within=10), Backend)
+    assert isinstance(await identify(api.endpoint, within=20), Backend)
     assert api.process.poll() is None
 
 
@@ -188,7 +183,7 @@ async def test_dllama_api_that_is_busy_generates_the_same_text(api):
         looks += 1
     assert await generating == undisturbed
     assert len(undisturbed) > 20
-    assert isinstance(await identify(api.endpoint, within=10), Backend)
+    assert isinstance(await identify(api.endpoint, within=20), Backend)
     assert api.process.poll() is None
 
 

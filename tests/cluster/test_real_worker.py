@@ -15,14 +15,14 @@ HELLO = bytes.fromhex("0e1800000000000000") + bytes(24)
 
 
 async def proved(worker, **options) -> Backend:
-    answer = await shake(worker.endpoint, **options)
+    answer = await shake(worker.endpoint, **{"within": 20.0} | options)
     assert isinstance(answer, Backend), answer
     return answer
 
 
 def hold(worker) -> socket.socket:
     """A coordinator, as far as the worker can tell."""
-    holder = socket.create_connection((worker.endpoint.host, worker.endpoint.port), timeout=5)
+    holder = socket.create_connection((worker.endpoint.host, worker.endpoint.port), timeout=30)
     holder.sendall(HELLO)
     received = b""
     while len(received) < 36:

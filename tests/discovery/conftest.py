@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import Protocol
 
 import psutil
 import pytest
+from ports import free_port
 from program import Done, run_main
 
 from synaptic.cluster.pool import Pool, Version
@@ -42,7 +42,7 @@ class Population:
 
     def end(self) -> list[tuple[str, str]]:
         """(kind, how it ended) of every connection that was accepted."""
-        told, _ = self.process.communicate("end\n", timeout=20)
+        told, _ = self.process.communicate("end\n", timeout=50)
         ends = [line.split(" ", 3) for line in told.splitlines()]
         return [(kind, how) for word, _, kind, how in ends if word == "ended"]
 
@@ -54,7 +54,7 @@ class Populate(Protocol):
 @pytest.fixture
 def populate(launch: Launch) -> Populate:
     def start(*kinds: str, first: str = "127.0.7.1", port: int = 0) -> Population:
-        fake = launch("population.py", "--first", first, "--port", str(port), *kinds)
+        fake = launch("population.py", "--first", first, "--port", str(port or free_port("0.0.0.0")), *kinds)
         assert fake.process.stdout
         there: dict[str, str] = {}
         while (line := fake.process.stdout.readline().strip()) != "ready":
@@ -113,10 +113,7 @@ def discover(own_home: Path) -> Callable[..., Done]:
 def real_agent(tmp_path: Path) -> Iterator[int]:
     if not (program := os.environ.get("CONSUL_BINARY")):
         pytest.skip("CONSUL_BINARY names no program: no real Consul agent to ask")
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
-    http, *others = (each.getsockname()[1] for each in sockets)
-    for each in sockets:
-        each.close()
+    http, *others = (free_port() for _ in range(4))
     ports = dict(zip(("serf_lan", "serf_wan", "server"), others, strict=True)) | {"http": http, "dns": -1, "grpc": -1}
     (tmp_path / "agent.json").write_text(json.dumps({"disable_update_check": True, "node_name": "node-1", "ports": ports}))
     words = (

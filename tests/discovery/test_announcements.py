@@ -21,7 +21,7 @@ from synaptic.discovery.newcomers import Newcomers
 from synaptic.endpoint import Endpoint
 from synaptic.events import Bus, Noticed
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]  # each waits for its turn on the link
 HERE = (IPv4Address("127.0.0.1"),)
 A, B = Endpoint("127.0.0.1", 50052), Endpoint("127.0.0.1", 50053)
 IDLE, BUSY = Description(protocol="7.0.0", memory=24105, state="idle"), Description(protocol="7.0.0", memory=24105, state="busy")

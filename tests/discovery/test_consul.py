@@ -147,7 +147,7 @@ async def test_a_wrong_token_names_the_variable_and_a_missing_one_is_suspected(l
 
 async def test_a_watch_tells_what_is_and_then_each_change(launch):
     fake = launch("consulfake.py", "--service", "llama-rpc=127.0.0.2:50052")
-    async with asyncio.timeout(10), Consul(access(fake.port)) as consul:
+    async with asyncio.timeout(40), Consul(access(fake.port)) as consul:
         watching = consul.watch("llama-rpc")
         assert await anext(watching) == (A,)
         tell(fake, "add llama-rpc=127.0.0.3:50052")
@@ -169,7 +169,7 @@ async def test_a_failing_agent_is_tried_again_after_a_growing_pause(launch):
     fake = launch("consulfake.py", "--mode", "shy", "--service", "llama-rpc=127.0.0.2:50052")
     rests: list[float] = []
     failures: list[BackendError] = []
-    async with asyncio.timeout(10), Consul(access(fake.port), rest=no_rest(rests)) as consul:
+    async with asyncio.timeout(40), Consul(access(fake.port), rest=no_rest(rests)) as consul:
         watching = consul.watch("llama-rpc", failed=failures.append)
         assert await anext(watching) == (A,)
         await watching.aclose()
@@ -180,7 +180,7 @@ async def test_a_failing_agent_is_tried_again_after_a_growing_pause(launch):
 async def test_an_index_that_falls_is_forgotten(launch):
     fake = launch("consulfake.py", "--mode", "backwards", "--service", "llama-rpc=127.0.0.2:50052")
     rests: list[float] = []
-    async with asyncio.timeout(10), Consul(access(fake.port), rest=no_rest(rests)) as consul:
+    async with asyncio.timeout(40), Consul(access(fake.port), rest=no_rest(rests)) as consul:
         watching = consul.watch("llama-rpc", wait=0.01)
         assert await anext(watching) == (A,)
         following = asyncio.create_task(anext(watching))

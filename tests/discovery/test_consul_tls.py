@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ports import free_port
 
 from synaptic.cluster.backend import Kind
 from synaptic.discovery.consul import Consul, ask_consul
@@ -70,8 +70,7 @@ async def agent(certificates: Path) -> AsyncIterator[int]:
         await writer.drain()
         writer.close()
 
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port("0.0.0.0")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
     async with await asyncio.start_server(answer, ("127.0.0.1", "127.0.0.2"), port, ssl=context):
@@ -123,10 +122,7 @@ def strict_agent(certificates: Path, tmp_path: Path) -> Iterator[int]:
 def run_agent(certificates: Path, folder: Path, *, wants_ours: bool) -> Iterator[int]:
     if not (program := os.environ.get("CONSUL_BINARY")):
         pytest.skip("CONSUL_BINARY names no program: no real Consul agent to ask")
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
-    https, *others = (each.getsockname()[1] for each in sockets)
-    for each in sockets:
-        each.close()
+    https, *others = (free_port() for _ in range(4))
     ports = dict(zip(("serf_lan", "serf_wan", "server"), others, strict=True)) | {"http": -1, "https": https, "dns": -1, "grpc": -1}
     files = {"ca_file": "ours.pem", "cert_file": "server.pem", "key_file": "server.key"}
     settings = {key: str(certificates / name) for key, name in files.items()}

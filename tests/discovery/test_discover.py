@@ -20,6 +20,7 @@ from synaptic.errors import BackendError
 
 pytestmark = pytest.mark.anyio
 QUICK = Limits(timeout=0.3)
+LONG, SHORT = 20.0, 2.0  # seconds for one server: where all answer, on a busy machine, and where some do not
 FOREIGN = {
     "silent": "silent",
     "too-slow": "silent",
@@ -46,15 +47,15 @@ def subnet(text: str) -> Targets:
     return named_networks(Subnets.parse(text), [])
 
 
-async def look(pool, targets: Targets, *ports: int, kind: Kind = Kind.RPC, **options) -> Report:
-    return await Discovery(targets, dict.fromkeys(ports, kind), Identifier(pool).identify, limits=QUICK, **options).run()
+async def look(pool, targets: Targets, *ports: int, kind: Kind = Kind.RPC, within: float = LONG, **options) -> Report:
+    return await Discovery(targets, dict.fromkeys(ports, kind), Identifier(pool, within=within).identify, limits=QUICK, **options).run()
 
 
 async def test_a_hostile_network_is_sorted_exactly_and_nobody_is_harmed(pool, populate):
     there = populate(
         "good*12", "many*2", "slow-good*2", "legacy", "too-new", "half-full", "blackhole*5", *(f"{kind}*2" for kind in FOREIGN)
     )
-    report = await look(pool, subnet("127.0.7.0/24"), there.port)
+    report = await look(pool, subnet("127.0.7.0/24"), there.port, within=SHORT)
 
     found = {backend.endpoint.host: backend.state for backend in report.found}
     assert found == dict.fromkeys(there.at("good", "many", "slow-good", "half-full"), State.IDLE) | dict.fromkeys(
@@ -75,7 +76,7 @@ async def test_a_hostile_network_is_sorted_exactly_and_nobody_is_harmed(pool, po
 
 async def test_fifty_that_never_answer_hide_nobody(pool, populate):
     there = populate("dribble*25", "good", "silent*25", "good")
-    report = await look(pool, subnet("127.0.7.0/26"), there.port)
+    report = await look(pool, subnet("127.0.7.0/26"), there.port, within=SHORT)
     assert {backend.endpoint.host for backend in report.found} == there.at("good")
     assert {other.reason for other in report.others} == {"silent"}
     assert len(report.others) == 50
@@ -102,7 +103,7 @@ async def test_finds_are_told_at_once_with_where_they_come_from(pool, populate):
         told.append(backend)
 
     pool.add([there.endpoint("good")], "flag")
-    report = await look(pool, subnet("127.0.7.0/30"), there.port, found=found)
+    report = await look(pool, subnet("127.0.7.0/30"), there.port, within=SHORT, found=found)
     assert [(backend.endpoint, backend.source) for backend in told] == [(there.endpoint("good"), "flag")]
     assert tuple(told) == report.found
 
@@ -155,7 +156,7 @@ async def test_open_dllama_ports_are_listed_and_left_alone(pool, launch):
 async def test_verify_proves_dllama_workers_and_leaves_them_alive(pool, launch):
     workers = {f"127.0.7.{last}": launch("dllamafake.py", "--host", f"127.0.7.{last}") for last in (1, 2)}
     ports = dict.fromkeys((worker.port for worker in workers.values()), Kind.DLLAMA)
-    identifier = Identifier(pool, verify=frozenset(ports))
+    identifier = Identifier(pool, verify=frozenset(ports), within=LONG)
     for number in (1, 2):
         report = await Discovery(subnet("127.0.7.0/29"), ports, identifier.identify, limits=QUICK).run()
         assert {backend.endpoint.host: backend.state for backend in report.found} == dict.fromkeys(workers, State.IDLE)
@@ -166,7 +167,7 @@ async def test_every_kind_in_one_sweep(pool, launch, populate):
     ollama, api = launch("httpfake.py", "--as", "ollama"), launch("httpfake.py", "--as", "llama-server")
     dllama, rpc = launch("dllamafake.py"), populate("good", first="127.0.0.1")
     ports = {ollama.port: Kind.OLLAMA, api.port: Kind.OPENAI, dllama.port: Kind.DLLAMA, rpc.port: Kind.RPC}
-    report = await Discovery(subnet("127.0.0.1"), ports, Identifier(pool).identify, limits=QUICK).run()
+    report = await Discovery(subnet("127.0.0.1"), ports, Identifier(pool, within=LONG).identify, limits=QUICK).run()
     assert {backend.endpoint.port: backend.kind for backend in report.found} == ports
     assert {backend.source for backend in report.found} == {"scan"}
 
@@ -180,7 +181,7 @@ async def test_a_cancelled_look_around_leaves_no_socket_and_no_harm(pool, popula
 
     await asyncio.to_thread(os.getpid)  # the loop's threads have their descriptors now
     before = len(os.listdir("/proc/self/fd"))
-    looking = asyncio.create_task(look(pool, subnet("127.0.7.0/24"), there.port, found=found))
+    looking = asyncio.create_task(look(pool, subnet("127.0.7.0/24"), there.port, within=SHORT, found=found))
     await first.wait()
     looking.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -45,7 +45,7 @@ async def run(session: Session, line: str) -> Note:
 
 def test_the_json_is_what_scripts_rely_on(discover, populate, own_home):
     there = populate("good", "http", "silent", "too-new")
-    words = ("rpc", "discover", "--subnet", "127.0.7.0/28", "--port", str(there.port), "--json")
+    words = ("rpc", "discover", "--subnet", "127.0.7.0/28", "--port", str(there.port), "--timeout", "4", "--json")
     done = discover(*words)
     document = done.json
     good, new = document["found"]
@@ -73,7 +73,7 @@ def test_the_json_is_what_scripts_rely_on(discover, populate, own_home):
 
 def test_the_text_says_found_and_added(discover, populate, own_home):
     there = populate("good*2", "garbage")
-    words = ("rpc", "discover", "--subnet", "127.0.7.0/28", "--port", str(there.port))
+    words = ("rpc", "discover", "--subnet", "127.0.7.0/28", "--port", str(there.port), "--timeout", "20")
     done = discover(*words)
     *found, summary = done.out.splitlines()
     assert sorted(line.split(" · ")[:2] for line in found) == [
@@ -126,7 +126,7 @@ def test_what_cannot_be_is_refused(discover, words, told):
 def test_few_file_descriptors_are_enough(discover, populate):
     there = populate("good*3", "silent*10", "blackhole*5")
     within = ("sh", "-c", 'ulimit -n 64; exec "$@"', "sh")
-    done = discover("rpc", "discover", "--subnet", "127.0.7.0/24", "--port", str(there.port), "--json", within=within)
+    done = discover("rpc", "discover", "--subnet", "127.0.7.0/24", "--port", str(there.port), "--timeout", "4", "--json", within=within)
     assert [each["endpoint"].partition(":")[0] for each in done.json["found"]] == ["127.0.7.1", "127.0.7.2", "127.0.7.3"]
     assert len(done.json["others"]) == 10
 
@@ -144,7 +144,7 @@ def test_dllama_ports_are_listed_and_proved_only_on_request(discover, launch, ow
 
 def test_nodes_are_found_by_name_of_their_software(discover, launch):
     ollama = launch("httpfake.py", "--as", "ollama", "--host", "127.0.7.1")
-    done = discover("nodes", "discover", "127.0.7.0/30", "--port", str(ollama.port))
+    done = discover("nodes", "discover", "127.0.7.0/30", "--port", str(ollama.port), "--timeout", "20")
     found, summary = done.out.splitlines()
     assert found.startswith(f"  Found: 127.0.7.1:{ollama.port}   Ollama 0.13.5 · 4 models")
     assert summary.startswith("Added 1 new server ")
@@ -205,7 +205,7 @@ async def test_a_worker_of_ours_is_not_added_again(populate, tmp_path):
     there = populate("good")
     session = make_session(tmp_path)
     await session.add_backends([there.endpoint("good")])
-    note = await run(session, f"rpc discover --subnet 127.0.7.0/30 --port {there.port}")
+    note = await run(session, f"rpc discover --subnet 127.0.7.0/30 --port {there.port} --timeout 20")
     assert " · already known" in note.text
     assert note.data["added"] == 0
     assert len(saved(tmp_path)) == 1

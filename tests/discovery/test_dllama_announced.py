@@ -74,6 +74,8 @@ def test_a_listener_on_loopback_says_that_it_is_not_announced(own_home: Path):
         words, stderr=subprocess.PIPE, text=True, cwd=own_home, env=os.environ | {"PYTHONPATH": f"{REPOSITORY}"}
     ) as worker:
         assert worker.stderr
-        assert "listening on" in worker.stderr.readline()
-        assert "not announced: nobody else reaches 127.0.0.1" in worker.stderr.readline()
+        listening, reached_at, announced = (worker.stderr.readline() for _ in range(3))
         worker.terminate()
+    assert "listening on" in listening
+    assert "this machine alone reaches it" in reached_at
+    assert "not announced: nobody else reaches 127.0.0.1" in announced

@@ -55,7 +55,7 @@ def test_rpc_discover_asks_consul_and_proves_what_it_says(discover, populate, la
     there = populate("good", "http", first="127.0.9.1")
     words = [f"llama-rpc=127.0.9.{last}:{there.port}" for last in (1, 2, 3)]
     fake = launch("consulfake.py", *(word for each in words for word in ("--service", each)))
-    search = ("rpc", "discover", "--subnet", "127.0.9.0/29", "--port", "9", "--json")
+    search = ("rpc", "discover", "--subnet", "127.0.9.0/29", "--port", "9", "--timeout", "20", "--json")
     document = discover(*search, **at(fake.port)).json
     assert [(each["endpoint"], each["source"], each["added"]) for each in document["found"]] == [
         (f"127.0.9.1:{there.port}", "consul", True)
@@ -65,7 +65,7 @@ def test_rpc_discover_asks_consul_and_proves_what_it_says(discover, populate, la
 
 def test_rpc_discover_goes_on_without_consul(discover, populate, free_port):
     there = populate("good", first="127.0.9.1")
-    done = discover("rpc", "discover", "--subnet", "127.0.9.0/30", "--port", str(there.port), "--json", **at(free_port))
+    done = discover("rpc", "discover", "--subnet", "127.0.9.0/30", "--port", str(there.port), "--timeout", "20", "--json", **at(free_port))
     assert ([each["source"] for each in done.json["found"]], done.code) == (["scan"], 0)
     assert any("takes no connection" in note for note in done.json["notes"])
 
@@ -110,7 +110,7 @@ def test_what_is_public_or_of_a_network_that_is_not_ours_is_far():
 def test_where_a_find_was_heard_of_is_still_known_later(discover, populate, launch):
     there = populate("good*2", first="127.0.9.1")
     fake = launch("consulfake.py", "--service", f"llama-rpc=127.0.9.2:{there.port}")
-    discover("rpc", "discover", "--subnet", "127.0.9.0/29", "--port", str(there.port), **at(fake.port))
+    discover("rpc", "discover", "--subnet", "127.0.9.0/29", "--port", str(there.port), "--timeout", "20", **at(fake.port))
     discover("rpc", "add", "127.0.9.3")
     listed = discover("rpc", "list", "--json").json["backends"]
     assert {each["endpoint"].split(":")[0]: each["source"] for each in listed} == {

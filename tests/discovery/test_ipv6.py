@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 
@@ -45,9 +46,10 @@ NOT_SPOKEN = "answers by IPv6, which llama-server does not speak: name its IPv4 
 
 
 @pytest.fixture
-def closed() -> Endpoint:
-    with socket.create_server((HOST, 0), family=socket.AF_INET6) as probe:
-        return Endpoint(HOST, probe.getsockname()[1])
+def closed() -> Iterator[Endpoint]:
+    with socket.socket(socket.AF_INET6) as bound:
+        bound.bind((HOST, 0))
+        yield Endpoint(HOST, bound.getsockname()[1])
 
 
 # by address
@@ -58,7 +60,7 @@ async def test_a_worker_is_proved_but_never_ready(launch):
     pool = Pool(Bus())
     endpoint = Endpoint(HOST, launch("rpcfake.py", "--host", HOST).port)
     pool.add([endpoint], "configured")
-    (answer,) = await pool.check(within=10)
+    (answer,) = await pool.check(within=20)
     assert (answer.state, answer.version, answer.detail) == (State.INCOMPATIBLE, "7.0.0", NOT_SPOKEN)
     assert answer.free_bytes > 0
     assert pool.ready() == []
@@ -88,11 +90,11 @@ async def test_where_nothing_listens_it_is_said(closed):
 
 async def test_servers_that_may_speak_it_are_used(launch):
     ollama = Endpoint(HOST, launch("httpfake.py", "--as", "ollama", "--host", HOST).port)
-    answer = await identify(ollama, within=10)
+    answer = await identify(ollama, within=20)
     assert isinstance(answer, Backend)
     assert (answer.endpoint, answer.kind, answer.state) == (ollama, Kind.OLLAMA, State.IDLE)
     worker = launch("dllamafake.py", "--host", HOST)
-    proof = await prove(Endpoint(HOST, worker.port), within=10)
+    proof = await prove(Endpoint(HOST, worker.port), within=20)
     assert isinstance(proof, Backend)
     assert (proof.kind, proof.state) == (Kind.DLLAMA, State.IDLE)
     assert worker.line() == "session 1 complete"
@@ -112,7 +114,7 @@ async def test_a_look_is_not_noticed(launch, closed):
             closed: "its machine answers, no worker listens there",
             nowhere: "this machine has no way to it",
         }
-    await shake(endpoint, within=10)
+    await shake(endpoint, within=20)
     assert worker.line().startswith("ended 1 ")  # the first connection it saw is the handshake
 
 
@@ -124,7 +126,7 @@ async def test_health_rounds_look_at_it(launch):
     worker = launch("rpcfake.py", "--host", HOST)
     endpoint, pool = Endpoint(HOST, worker.port), Pool(Bus())
     pool.add([endpoint], "configured")
-    await pool.check(within=10)
+    await pool.check(within=20)
     rounds = Rounds(pool, look=look, clock=steadily, sleep=at_once)
     await rounds.turn()
     record = pool.record(endpoint)
@@ -151,7 +153,7 @@ async def test_what_is_heard_of_is_found_beside_ipv4(launch):
 
     targets = named_networks(Subnets.parse("127.0.7.0/30"), [])
     ports = {four.port: Kind.OLLAMA, six.port: Kind.OPENAI}
-    report = await Discovery(targets, ports, Identifier(Pool(Bus()), within=10).identify, heard=heard).run()
+    report = await Discovery(targets, ports, Identifier(Pool(Bus()), within=20).identify, heard=heard).run()
     assert [each.endpoint for each in report.found] == [four, six]
 
 
@@ -206,8 +208,9 @@ TWO_MACHINES = f"""
     mkfifo "$HOME/there" "$HOME/go"
     unshare --net sh -c 'echo up > "$HOME/there"; read go < "$HOME/go"
         ip link set lo up; ip link set lan1 addrgenmode none; ip link set lan1 up; ip address add fe80::2/64 dev lan1 nodad
-        {sys.executable} {FAKES}/httpfake.py --as llama-server --host :: --port 8123 > /dev/null &
-        {sys.executable} {FAKES}/rpcfake.py --host :: --port 50052 > /dev/null &
+        {sys.executable} {FAKES}/httpfake.py --as llama-server --host :: --port 8123 > "$HOME/web" &
+        {sys.executable} {FAKES}/rpcfake.py --host :: --port 50052 > "$HOME/rpc" &
+        until grep -qs port "$HOME/web" && grep -qs port "$HOME/rpc"; do :; done
         exec {sys.executable} -c "$ANNOUNCE" > "$HOME/told"' &
     other=$!; read up < "$HOME/there"
     ip link set lan1 netns $other; ip link set lan0 addrgenmode none; ip link set lan0 up
@@ -236,7 +239,7 @@ from synaptic.discovery.rounds import address_of
 from synaptic.endpoint import Endpoint
 async def main():
     rpc, web = Endpoint("six.invalid", 50052), Endpoint("six.invalid", 8123)
-    print(await address_of(rpc), (await shake(rpc, within=10)).detail, (await identify(web, within=10)).detail, sep="|")
+    print(await address_of(rpc), (await shake(rpc, within=20)).detail, (await identify(web, within=20)).detail, sep="|")
 asyncio.run(main())
 """
 

@@ -23,7 +23,7 @@ from synaptic.discovery.targets import Interface, Subnets, named_networks, own_n
 from synaptic.endpoint import Endpoint
 from synaptic.errors import BackendError
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]  # each waits for its turn on the link
 
 HERE = IPv4Address("127.0.0.1")
 LOOPBACK = Interface("lo", HERE, IPv4Network("127.0.0.0/8"))
@@ -103,7 +103,7 @@ async def test_hostile_records_are_told_and_not_used(someone):
     someone("public", 50052, "93.184.216.34")
     someone("nowhere", 50053, "0.0.0.1", "224.0.0.9", "255.255.255.255")
     someone("good", 50054, "8.8.8.8", "10.5.5.5", "127.0.0.7")
-    hints = await ask_zeroconf([LOOPBACK], KINDS)
+    hints = await ask_zeroconf([LOOPBACK], KINDS, within=JUST_TOLD)
     assert hints.found == (Hint(Endpoint("127.0.0.7", 50054), Kind.RPC, "zeroconf"),)
     assert [(hint.endpoint, hint.name) for hint in (*hints.found, *hints.far)] == [
         (Endpoint("127.0.0.7", 50054), "good"),
@@ -118,7 +118,7 @@ async def test_hostile_records_are_told_and_not_used(someone):
 
 async def test_a_huge_text_is_cut_and_made_visible(someone):
     someone("box", 50052, "127.0.0.1", text=b"\x05a=\x1b[m" + b"\x04k=vv" * 200)
-    (service,) = (await browse([HERE], [RPC])).services
+    (service,) = (await browse([HERE], [RPC], within=JUST_TOLD)).services
     assert len(service.text) == 64
     assert "\x1b" not in service.text[0][1]
 
@@ -126,7 +126,7 @@ async def test_a_huge_text_is_cut_and_made_visible(someone):
 async def test_of_a_thousand_services_some_are_left_out(someone):
     for number in range(1000):
         someone(f"box{number}", 50000 + number, "127.0.0.1")
-    hints = await ask_zeroconf([LOOPBACK], {Kind.RPC})
+    hints = await ask_zeroconf([LOOPBACK], {Kind.RPC}, within=3 * JUST_TOLD)
     assert 0 < len(hints.found) <= MOST_SERVICES
     assert any("beyond 256" in note for note in hints.notes)
 
@@ -134,7 +134,7 @@ async def test_of_a_thousand_services_some_are_left_out(someone):
 async def test_a_claim_of_dllama_comes_first_for_what_it_would_end(someone):
     someone("a", 7000, "127.0.0.1")
     someone("b", 7000, "127.0.0.1", kind=DLLAMA)
-    assert [hint.kind for hint in (await ask_zeroconf([LOOPBACK], KINDS)).found] == [Kind.DLLAMA, Kind.RPC]
+    assert [hint.kind for hint in (await ask_zeroconf([LOOPBACK], KINDS, within=JUST_TOLD)).found] == [Kind.DLLAMA, Kind.RPC]
 
 
 async def test_without_an_interface_it_is_gone_without_and_said():
@@ -189,5 +189,5 @@ def test_a_worker_of_another_machine_is_found_until_it_is_withdrawn(discover, ho
         echo go > "$HOME/end"
         until grep -qs ready "$HOME/told"; do :; done"""
     within = (*ENTER, "sh", "-ec", f'{setup}\nexec "$@"', "sh")
-    done = discover("rpc", "discover", "--json", within=within, SYNAPTIC_TEST_NAMESPACE="1")
+    done = discover("rpc", "discover", "--json", "--timeout", "5", within=within, SYNAPTIC_TEST_NAMESPACE="1")
     assert [(each["endpoint"], each["source"]) for each in done.json["found"]] == [("10.77.0.2:50052", source) for source in sources]

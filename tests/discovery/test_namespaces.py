@@ -90,7 +90,7 @@ def test_another_machine_is_found_and_not_disturbed(discover_in):
         ip link set lan1 netns $other; ip address add 10.77.0.1/26 dev lan0; ip link set lan0 up
         echo go > "$HOME/end"
         until grep -qs ready "$HOME/told"; do :; done"""
-    done = discover_in("--json", setup=setup)
+    done = discover_in("--json", "--timeout", "5", setup=setup)
     assert [each["endpoint"] for each in done.json["found"]] == ["10.77.0.2:50052"]
     assert {other["endpoint"]: other["reason"] for other in done.json["others"]} == {
         "10.77.0.3:50052": "silent",

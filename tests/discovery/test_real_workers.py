@@ -25,10 +25,10 @@ pytestmark = [pytest.mark.anyio, pytest.mark.live]
 PROMPT = {"prompt": "Why is the sky blue?", "n_predict": 800, "temperature": 0, "ignore_eos": True, "cache_prompt": False}
 
 
-async def look(*ports: int) -> Report:
+async def look(*ports: int, within: float = 20.0) -> Report:
     """As another machine would: a pool that knows of no coordinator."""
     targets = named_networks(Subnets.parse("127.0.0.1"), [])
-    identifier = Identifier(Pool(Bus()), within=0.3)
+    identifier = Identifier(Pool(Bus()), within=within)
     return await Discovery(targets, dict.fromkeys(ports, Kind.RPC), identifier.identify).run()
 
 
@@ -65,7 +65,7 @@ async def test_a_generation_is_not_touched_by_being_looked_at(rpc_worker, llama_
         generating = asyncio.create_task(asyncio.to_thread(generate, url))
         looks = 0
         while not generating.done() or looks < 3:
-            report = await look(*ports)
+            report = await look(*ports, within=0.3)
             assert report.found == ()
             assert {other.reason for other in report.others} <= {"silent"}  # or nothing: the worker's queue is full by then
             looks += 1
@@ -77,9 +77,6 @@ async def test_a_generation_is_not_touched_by_being_looked_at(rpc_worker, llama_
 
 async def test_a_thousand_looks_harm_no_idle_worker(rpc_worker):
     worker = rpc_worker(shielded=False)
-    found = 0
     for _ in range(1000):
-        report = await look(worker.endpoint.port)
-        found += [backend.state for backend in report.found] == [State.IDLE]
+        assert [backend.state for backend in (await look(worker.endpoint.port)).found] == [State.IDLE]
     assert worker.process.poll() is None
-    assert found >= 990  # each handshake has a deadline, which a machine under load may miss once

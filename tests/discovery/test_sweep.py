@@ -85,10 +85,10 @@ def test_a_stop_leaves_no_socket_open(populate):
     sweep = Sweep(probes(), Limits(at_once=64, timeout=3600), lambda probe: None)
     running = threading.Thread(target=sweep.run)
     running.start()
-    assert under_way.wait(10)
+    assert under_way.wait(30)
     assert len(os.listdir("/proc/self/fd")) >= before + 5
     sweep.stop()
-    running.join(10)
+    running.join(30)
     assert not running.is_alive()
     assert len(os.listdir("/proc/self/fd")) == before
 

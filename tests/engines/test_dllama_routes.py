@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from dllamas import DEMO_M, HOST, free_port
+from dllamas import DEMO_M, HOST
+from ports import free_port
 
 from synaptic.endpoint import Endpoint
 from synaptic.engines.builtin import Roots
@@ -34,7 +35,7 @@ def routes(dllama_apis, dllama_workers):
 
 async def test_it_goes_over_the_workers_that_listen_and_stays_there(routes, dllama_worker):
     workers = [dllama_worker() for _ in range(2)]
-    absent = Endpoint(HOST, free_port())
+    absent = Endpoint(HOST, free_port(HOST))
     model = CATALOG.find(str(DEMO_M))
     assert DllamaRoutes.can(model)
     made = routes(workers[0].endpoint, absent, workers[1].endpoint)
@@ -62,8 +63,8 @@ async def test_with_distributed_off_or_no_workers_it_stays_here(routes, dllama_w
 async def test_what_cannot_be_is_said(routes):
     model = CATALOG.find(str(DEMO_M))
     with pytest.raises(BackendError, match="no dllama worker is ready: .* refuses: busy with a root, or down"):
-        await routes(Endpoint(HOST, free_port())).route(model)
-    rather = await routes(Endpoint(HOST, free_port())).route(model, goes_on=True)
+        await routes(Endpoint(HOST, free_port(HOST))).route(model)
+    rather = await routes(Endpoint(HOST, free_port(HOST))).route(model, goes_on=True)
     assert rather.plan.workers == ()
     with pytest.raises(EngineError, match="missing"):
         await routes(free=1000).route(model)

@@ -165,7 +165,7 @@ async def test_a_frozen_worker_is_named_and_its_root_ended(dllama_apis, dllama_w
     """Those that wait for it may or may not notice that their root has gone."""
     apis, workers = dllama_apis(), [dllama_worker() for _ in range(count)]
     await whole(attempt(apis, plan(*workers)), request())
-    trying = attempt(apis, plan(*workers), stall_seconds=1.0)
+    trying = attempt(apis, plan(*workers), stall_seconds=3.0)
     _, error = await broken_by(trying, workers[-1], signal.SIGSTOP)
     assert isinstance(error, StalledError)
     explained = await trying.explained(error, kept=True)

@@ -64,7 +64,7 @@ def _listening(process: subprocess.Popen[bytes], log: Path) -> str:
 
 @pytest.fixture
 def engine(url: str) -> Callable[[str], OpenAI]:
-    return lambda key: OpenAI(url, model="demo", key=key, stall_seconds=10)
+    return lambda key: OpenAI(url, model="demo", key=key, stall_seconds=20)
 
 
 def ask(text: str, **options: int) -> Request:
@@ -96,10 +96,9 @@ async def test_an_answer_nobody_listens_to_is_cancelled_and_its_slot_is_free(eng
     async with contextlib.aclosing(engine(KEY).generate(rambling)) as chunks:
         await anext(chunks)
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as http:
-        with anyio.fail_after(2):
-            while await _is_processing(http, url):
+        with anyio.fail_after(40):
+            while await _is_processing(http, url) or "cancel task" not in log.read_text(errors="replace"):
                 pass
-    assert "cancel task" in log.read_text(errors="replace")
     assert "".join([chunk.text async for chunk in engine(KEY).generate(ask("What is a worker?"))]) == ANSWER
 
 
@@ -143,7 +142,7 @@ async def test_as_a_node_it_says_what_it_is_and_what_it_has_loaded(url: str) -> 
 
 async def test_a_conversation_of_which_not_all_tokens_are_known_is_tested_too(url: str) -> None:
     """One piece of text was two tokens, and the server named one of them; what they make is written otherwise."""
-    server = LlamaServer(url, model="demo", key=KEY, stall_seconds=5.0)
+    server = LlamaServer(url, model="demo", key=KEY, stall_seconds=20.0)
     written = (Chunk("A", ids=(1, 2), tokens=2), Chunk("\ufffd", ids=(3,), tokens=2))
     chunks = [chunk async for chunk in server.test(Request((Message("user", "What is a worker?"),), "demo"), written)]
     assert chunks[-1].usage.completion_tokens == 1

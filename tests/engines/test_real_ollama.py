@@ -71,7 +71,7 @@ async def test_a_format_holds(ollama) -> None:
 async def test_options_and_keep_alive_arrive(ollama) -> None:
     _, chunks = await answer(engine(ollama.url), asked(options={"num_predict": 3}, keep_alive="0"))
     assert (chunks[-1].usage.completion_tokens, chunks[-1].finish_reason) == (3, "length")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while get(f"{ollama.url}/api/ps")[0]["models"]:  # it unloads after its answer
             await asyncio.sleep(0.05)
 
@@ -93,7 +93,7 @@ async def test_a_closed_answer_ends_the_work(ollama) -> None:
     before, numbers = cancelled(), {"type": "array", "items": {"type": "integer"}, "minItems": 1000}
     async with contextlib.aclosing(engine(ollama.url).generate(asked(format=numbers, max_tokens=100_000))) as chunks:
         await anext(chunks)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(40):
         while cancelled() == before:
             await asyncio.sleep(0.02)
 
@@ -101,8 +101,8 @@ async def test_a_closed_answer_ends_the_work(ollama) -> None:
 async def test_a_node_is_found_cold_then_warm(ollama) -> None:
     nodes = Nodes(lambda: [Node(ollama.url, Kind.OPENAI)], Bus(), keys={})
     get(f"{ollama.url}/api/chat", {"model": "demo", "messages": [], "keep_alive": 0})
-    async with asyncio.timeout(20):
-        while (await nodes.refresh(within=10))[0].offers[0].is_loaded:
+    async with asyncio.timeout(40):
+        while (await nodes.refresh(within=20))[0].offers[0].is_loaded:
             await asyncio.sleep(0.05)
     cold = nodes.states()[0]
     assert (cold.node.kind, cold.software, cold.is_ready) == (Kind.OLLAMA, "Ollama", True)
@@ -110,7 +110,7 @@ async def test_a_node_is_found_cold_then_warm(ollama) -> None:
     assert (offer.name, offer.parameters, offer.quantization, offer.family) == ("demo:latest", 2_360_000, "Q4_0", "llama")
     assert (offer.context, offer.bytes > 10**6, len(offer.digest)) == (512, True, 64)
     await answer(engine(ollama.url), asked())
-    assert (await nodes.refresh(within=10))[0].offers[0].is_loaded
+    assert (await nodes.refresh(within=20))[0].offers[0].is_loaded
 
 
 @pytest.mark.parametrize(

@@ -221,7 +221,7 @@ def recorded(name: str) -> dict:
 
 
 def say(line: str) -> None:
-    print(line, flush=True)
+    print(f"{line}\n", end="", flush=True)  # in one piece: others say something too
 
 
 def main() -> None:

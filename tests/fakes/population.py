@@ -28,7 +28,7 @@ KINDS: dict[str, dict[str, object]] = {
     "good": {},
     "many": {"devices": 4},
     "slow-good": {"slow": 0.4},
-    "too-slow": {"slow": 3.0},
+    "too-slow": {"slow": 5.0},
     "legacy": {"style": "legacy", "version": "2.0.0"},
     "too-new": {"version": "99.0.0"},
     "half-full": {"free": 1 << 30},

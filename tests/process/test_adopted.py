@@ -44,12 +44,12 @@ async def until_log(path: Path, text: str) -> None:
             await asyncio.sleep(0.01)
 
 
-def child_of(tmp_path: Path, bus: Bus, heard: list[str], **hooks: Callable[..., bool]) -> Child:
+def child_of(tmp_path: Path, bus: Bus, heard: list[str], *, term: float = 20.0, **hooks: Callable[..., bool]) -> Child:
     async def is_ready(_: Child) -> bool:
         return "ready" in heard
 
     spec = Spec("coordinator demo", ("nothing",), {}, tmp_path / "child.log")
-    return Child(spec, bus, is_ready=is_ready, on_line=heard.append, patience=Patience(start=20.0, terms=(0.3, 0.3)), **hooks)
+    return Child(spec, bus, is_ready=is_ready, on_line=heard.append, patience=Patience(start=20.0, terms=(term, term)), **hooks)
 
 
 @pytest.fixture(params=["pidfd", "polling"])
@@ -130,7 +130,7 @@ async def test_one_that_ignores_a_signal_is_ended_all_the_same(
 ) -> None:
     process = start(flag)
     await until_log(tmp_path / "child.log", "ready")
-    child = child_of(tmp_path, Bus(), [])
+    child = child_of(tmp_path, Bus(), [], term=0.3)
     child.adopt(Adopted(process.pid, str(identity(process.pid))), is_ready=True)
     await child.stop()
     assert process.wait(20) in (0, -signal.SIGKILL)

@@ -49,9 +49,12 @@ def demo() -> Model:
 
 
 @pytest.fixture
-async def coordinators(llama_server: Path, tmp_path: Path, bus: Bus, pool: Pool) -> AsyncIterator[Coordinators]:
+async def coordinators(
+    llama_server: Path, tmp_path: Path, bus: Bus, pool: Pool, request: pytest.FixtureRequest
+) -> AsyncIterator[Coordinators]:
+    """Its parameter is the patience with a start, in seconds."""
     engines = Engines(Environment.of_this_process())
-    patience = Patience(start=3.0, terms=(1.0, 1.0))
+    patience = Patience(start=getattr(request, "param", 30.0), terms=(1.0, 1.0))
     made = Coordinators(engines, pool, bus, logs=tmp_path / "logs", variables=os.environ, tuning=lambda: (patience, 1))
     yield made
     await made.stop()
@@ -122,6 +125,7 @@ async def test_a_worker_that_is_gone_at_the_start_is_named(coordinators: Coordin
     assert coordinators.up() == []
 
 
+@pytest.mark.parametrize("coordinators", [3.0], indirect=True)
 async def test_a_silent_worker_does_not_hang_the_start_for_ever(coordinators: Coordinators, demo: Model) -> None:
     with socket.socket() as tarpit:
         tarpit.bind(("127.0.0.1", 0))
@@ -166,7 +170,7 @@ async def test_an_end_nobody_asked_for_is_noticed_and_frees_the_workers(
     assert coordinator.child.pid
     with bus.subscribe(ChildChanged) as changes:
         os.kill(coordinator.child.pid, signal.SIGKILL)
-        change = await asyncio.wait_for(anext(aiter(changes)), 2)
+        change = await asyncio.wait_for(anext(aiter(changes)), 30)
     assert (change.after, change.cause) == ("failed", "ended unexpectedly (SIGKILL)")
     assert pool.holder(worker.endpoint) is None
 

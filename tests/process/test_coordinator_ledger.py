@@ -8,9 +8,11 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from synaptic.endpoint import Endpoint
@@ -33,6 +35,8 @@ def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
     def run(key: str = "") -> subprocess.Popen[bytes]:
         started.append(subprocess.Popen(SLEEP, env={**os.environ, KEY: key}, start_new_session=True))
+        while not psutil.Process(started[-1].pid).environ():  # it shows none while its program is being loaded
+            time.sleep(0.001)
         return started[-1]
 
     yield run

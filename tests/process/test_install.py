@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
 
 from synaptic.environment import Environment
 from synaptic.errors import EngineError
+from synaptic.events import Bus
+from synaptic.process.builtin_install import install_builtin
 from synaptic.process.cpu import stamp_of
 from synaptic.process.install import VARIABLES, Engines
 
@@ -112,3 +115,14 @@ def test_what_is_installed_belongs_to_a_processor_and_not_to_a_moment():
     assert stamp != stamp_of("x86_64", CPUINFO.format(mhz=800, flags="fpu avx2 fma pti").replace("Some", "Other"))
     assert stamp != stamp_of("aarch64", CPUINFO.format(mhz=800, flags="fpu avx2 fma pti"))
     assert stamp_of("arm64", "Apple M1\n") != stamp_of("arm64", "Apple M2\n")
+
+
+@pytest.mark.anyio
+async def test_without_a_network_the_packages_of_the_built_in_engine_are_missed_in_one_sentence(tmp_path):
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_RETRIES": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
+    never_installs = {"PIP_DRY_RUN": "1", "PIP_FORCE_REINSTALL": "1", "PIP_NO_CACHE_DIR": "1"}
+    with pytest.raises(EngineError, match="could not be fetched: the package index does not answer") as caught:
+        await install_builtin(Bus(), tmp_path / "pip.log", {**os.environ, **nowhere, **never_installs})
+    assert "is this machine online?" in caught.value.hint
+    assert str(tmp_path / "pip.log") in caught.value.hint
+    assert caught.value.details == (), "what pip says of it again and again is in the log"

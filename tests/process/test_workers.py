@@ -86,7 +86,7 @@ async def test_one_that_dies_is_started_again_on_its_port(workers: Workers, bus:
         notice = await anext(told)
         assert f"worker {worker.endpoint} ended unexpectedly (SIGKILL); starting it again in" in notice.text
         assert workers.all() == []
-        assert (await asyncio.wait_for(anext(told), 10)).text == f"worker {worker.endpoint} is back"
+        assert (await asyncio.wait_for(anext(told), 40)).text == f"worker {worker.endpoint} is back"
     (again,) = workers.all()
     assert (again.endpoint, again.pid == worker.pid) == (worker.endpoint, False)
     assert await is_idle(again.endpoint)
@@ -106,6 +106,12 @@ async def test_all_or_none(workers: Workers) -> None:
     with pytest.raises(EngineError, match="cannot listen on 127.0.0.1|no free port"):
         await workers.start(3, port=65534)
     assert workers.all() == []
+
+
+async def test_two_on_one_port_have_logs_of_their_own(workers: Workers) -> None:
+    (one,) = await workers.start(1, host="127.0.45.2")
+    (other,) = await workers.start(1, host="127.0.45.3", port=one.endpoint.port)
+    assert one.log != other.log
 
 
 async def test_what_cannot_be_is_said(workers: Workers) -> None:
