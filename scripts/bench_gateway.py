@@ -15,12 +15,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import dataclasses
 import json
 import os
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,58 +25,19 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import aiohttp
-import psutil
-import requests
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "models")]
 
-from big_model import Sizes, big_model  # noqa: E402
+from gateway_programs import MODEL, PROXY_KEY, Program, Target, litellm, program, worker  # noqa: E402
 
 from synaptic.process.coordinator_ledger import CoordinatorLedger  # noqa: E402
 
-SIZES = Sizes(width=1024, hidden=12288, heads=8, is_tied=True)
-MODEL = "random"
 ENOUGH = {1: 0.99, 8: 0.98, 64: 0.97}  # of the tokens/s
+MORE_OFTEN = {1: 5, 8: 3}  # a round of few streams is short, and moves more between two
 LATER, LATER_AT_WORST = 2.0, 10.0  # ms to the first token: p50, p99
 VIEWERS, LITTLE, SETTLED = 5, 0.99, 1.0  # seconds until a viewer has read what was before it came
-PROXY_KEY = "sk-0123456789abcdef0123456789abcdef"
 DIRECT, GATEWAY, LITELLM = "direct", "gateway", "litellm"
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-    url: str
-    key: str = ""
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
-
-
-class Program:
-    """The shell that is measured; it reads its lines from a pipe."""
-
-    def __init__(self, shell: subprocess.Popen[str]) -> None:
-        self._shell = shell
-        self._process = psutil.Process(shell.pid)
-        self.gateway = self.opened("serve --port 0")
-
-    def opened(self, line: str) -> str:
-        """The URL that the command tells."""
-        assert self._shell.stdin
-        assert self._shell.stdout
-        print(line, file=self._shell.stdin, flush=True)
-        return self._shell.stdout.readline().split()[1]
-
-    @property
-    def seconds(self) -> float:
-        """Of processor time, without its children."""
-        return float(sum(self._process.cpu_times()[:2]))
-
-    @property
-    def mebibytes(self) -> int:
-        return int(self._process.memory_info().rss) >> 20
 
 
 class Bench:
@@ -95,7 +53,7 @@ class Bench:
         """Whether the mark was missed."""
         found: dict[str, list[float]] = {name: [] for name in self.targets}
         spent: list[float] = []
-        for number in range(self._rounds):
+        for number in range(self._rounds * MORE_OFTEN.get(streams, 1)):
             for name in _in_turn(self.targets, number):
                 before = self.program.seconds
                 found[name].append(await self.rate(self.targets[name], streams, number))
@@ -116,11 +74,16 @@ class Bench:
         return tokens / (time.perf_counter() - began)
 
     async def first_tokens(self) -> bool:
-        """The same question again and again, so that what the engine itself takes is always the same."""
+        """
+        The same question again and again, so that what the engine itself takes is always the same. Connections are kept,
+        as the official clients keep them; but llama-server's, which closes each after its answer.
+        """
         found: dict[str, list[float]] = {name: [] for name in self.targets}
-        for number in range(self._rounds * 40):
-            for name in _in_turn(self.targets, number):
-                found[name].append((await self.answer(self.targets[name], "what is a worker?", limit=4))[1] * 1000)
+        async with aiohttp.ClientSession() as kept:
+            for number in range(self._rounds * 40):
+                for name in _in_turn(self.targets, number):
+                    asked = self.answer(self.targets[name], "what is a worker?", limit=4, http=None if name == DIRECT else kept)
+                    found[name].append((await asked)[1] * 1000)
         rows = {name: (statistics.median(times), sorted(times)[int(len(times) * 0.99)]) for name, times in found.items()}
         print("first token, ms: " + " · ".join(f"{name} p50 {middle:.2f} p99 {worst:.2f}" for name, (middle, worst) in rows.items()))
         more, at_worst = (two - one for one, two in zip(rows[DIRECT], rows[GATEWAY], strict=True))
@@ -144,13 +107,15 @@ class Bench:
         print(f"{spent[True]:.1%} of a processor, {spent[False]:.1%} without")
         return ratio <= LITTLE
 
-    async def answer(self, target: Target, question: str, limit: int | None = None) -> tuple[int, float]:
-        """Tokens, and seconds to the first."""
+    async def answer(
+        self, target: Target, question: str, limit: int | None = None, http: aiohttp.ClientSession | None = None
+    ) -> tuple[int, float]:
+        """Tokens, and seconds to the first. `http`: else every answer has its own connection."""
         asked: dict[str, object] = {"model": MODEL, "messages": [{"role": "user", "content": question}], "stream": True}
         asked |= {"temperature": 0, "max_tokens": limit or self._tokens, "stream_options": {"include_usage": True}}
         began, first, tokens, is_over = time.perf_counter(), 0.0, 0, False
         try:
-            async with self.http.post(f"{target.url}/v1/chat/completions", json=asked, headers=target.headers) as response:
+            async with (http or self.http).post(f"{target.url}/v1/chat/completions", json=asked, headers=target.headers) as response:
                 async for line in response.content:
                     first = first or (time.perf_counter() - began if b'"content":"' in line and b'"content":""' not in line else 0.0)
                     is_over = is_over or line.startswith(b"data: [DONE]")
@@ -202,7 +167,7 @@ async def measure(program: Program, home: Path, asked: argparse.Namespace) -> in
                 bench.targets[LITELLM] = Target(stack.enter_context(litellm(asked.litellm, direct, home)), PROXY_KEY)
                 await bench.answer(bench.targets[LITELLM], "hello", limit=4)
             before = program.mebibytes
-            print(f"{'streams':>8}{''.join(f'{name:>12}' for name in bench.targets)}  tokens/s, median of {asked.rounds}, and the ratio")
+            print(f"{'streams':>8}{''.join(f'{name:>12}' for name in bench.targets)}  tokens/s, medians, and the ratio")
             missed = [await bench.throughput(int(count)) for count in asked.streams.split(",")]
             missed += [await bench.first_tokens(), await bench.watched()]
         print(f"answers that were lost: {bench.lost}; memory of the program: {before} MiB before, {program.mebibytes} MiB after")
@@ -228,72 +193,6 @@ def _cancelled(task: asyncio.Task[None]) -> Iterator[None]:
         yield
     finally:
         task.cancel()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def worker(delay: float) -> Iterator[str]:
-    """A real worker, behind a cable where there is a delay; its address."""
-    port = free_port()
-    words = [os.environ["GGML_RPC_SERVER"], "-H", "127.0.0.1", "-p", str(port), "-t", "1"]
-    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while not psutil.Process(process.pid).net_connections("tcp"):
-            time.sleep(0.02)
-        if not delay:
-            yield f"127.0.0.1:{port}"
-            return
-        cable = [sys.executable, str(ROOT / "tests" / "fakes" / "delayproxy.py"), str(port), "--delay", str(delay)]
-        with subprocess.Popen(cable, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as passing:
-            assert passing.stdout
-            try:
-                yield f"127.0.0.1:{passing.stdout.readline().split()[1]}"
-            finally:
-                passing.terminate()
-    finally:
-        process.kill()
-        process.wait()
-
-
-@contextlib.contextmanager
-def program(home: Path, workers: list[str], asked: argparse.Namespace) -> Iterator[Program]:
-    """The whole program, with its gateway."""
-    (home / "models").mkdir()
-    big_model(home / "models" / f"{MODEL}.gguf", SIZES)
-    settings = {"models_dirs": [str(home / "models")], "context": 512, "threads": asked.threads}
-    settings |= {"parallel": max(map(int, asked.streams.split(","))), "distributed_inference_enabled": bool(workers)}
-    (home / "settings.json").write_text(json.dumps(settings))
-    variables = os.environ | {"SYNAPTICLLAMAS_HOME": str(home), "LLAMA_RPC_BACKENDS": ",".join(workers), "OLLAMA_HOST": "127.0.0.1:1"}
-    words = [sys.executable, str(ROOT / "main.py"), "--config", str(home / "settings.json")]
-    with subprocess.Popen(words, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as shell:
-        yield Program(shell)
-        shell.terminate()
-
-
-@contextlib.contextmanager
-def litellm(program: str, direct: Target, home: Path) -> Iterator[str]:
-    """LiteLLM's proxy in front of the same server; its URL."""
-    port = free_port()
-    entry = {"model_name": MODEL, "litellm_params": {"model": f"openai/{MODEL}", "api_base": f"{direct.url}/v1", "api_key": direct.key}}
-    (home / "litellm.yaml").write_text(json.dumps({"model_list": [entry]}))  # JSON is YAML
-    variables = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False", "LITELLM_MASTER_KEY": PROXY_KEY}
-    words = [program, "--config", str(home / "litellm.yaml"), "--host", "127.0.0.1", "--port", str(port)]
-    process = subprocess.Popen(words, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while True:
-            with contextlib.suppress(requests.RequestException):
-                if requests.get(f"http://127.0.0.1:{port}/health/liveliness", timeout=2).ok:
-                    break
-            assert process.poll() is None, "litellm ended"
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
 
 
 if __name__ == "__main__":
