@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from synaptic.settings import Settings
     from synaptic.shell.face import Face
 
+NEW_OBJECTS = 50_000  # between two searches for unreachable ones: an answer keeps its tokens, and every 700th would cost 4 % of a gateway
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The whole program. `--version` and `--help` open no room that they do not need."""
@@ -70,14 +72,18 @@ def _tell(environment: Environment, arguments: Arguments) -> int:
 
 def _run(environment: Environment, arguments: Arguments) -> int:
     import asyncio
+    import gc
 
     from synaptic import log
+    from synaptic.loop import Loop
     from synaptic.settings import Settings
 
     state = environment.state_dir
     log.to_file(state / "logs" if state else None, debug=arguments.debug or arguments.verbose)
     settings = Settings.load(_settings_file(environment, arguments), environment.variables, _flags(arguments))
-    return asyncio.run(_live(environment, arguments, settings))
+    gc.set_threshold(NEW_OBJECTS)
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        return runner.run(_live(environment, arguments, settings))
 
 
 async def _live(environment: Environment, arguments: Arguments, settings: Settings) -> int:

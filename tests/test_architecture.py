@@ -18,6 +18,7 @@ GROUND = {
     "endpoint",
     "errors",
     "log",
+    "loop",
     "terminal",
     "shipped",
     "files",

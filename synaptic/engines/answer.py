@@ -67,6 +67,7 @@ class Reply:
         self.failovers: list[Failover] = []
         self._began = time.monotonic()
         self._first: float | None = None
+        self._told = 0.0  # when, by a steady clock
 
     @property
     def served_by(self) -> str:
@@ -123,8 +124,13 @@ class Reply:
         while True:
             attempt = self._attempt = self._answering.attempt(self.route)
             try:
-                async with contextlib.aclosing(self._generate(attempt)) as chunks:
+                known = 0
+                async with contextlib.aclosing(attempt.chunks(self._request(), self._written)) as chunks:
                     async for chunk in chunks:
+                        while known < len(attempt.overcame):
+                            self._overcome(attempt.overcame[known])
+                            known += 1
+                        self._take(chunk)
                         yield chunk
                 return
             except EngineError as error:
@@ -162,22 +168,15 @@ class Reply:
             GenerationWentOn(generation=self.number, model=name, lost=lost, cause=cause, tokens=failover.after_tokens, where=where)
         )
 
-    async def _generate(self, attempt: Attempt) -> AsyncGenerator[Chunk, None]:
-        told, known = 0.0, 0
-        async with contextlib.aclosing(attempt.chunks(self._request(), self._written)) as chunks:
-            async for chunk in chunks:
-                while known < len(attempt.overcame):
-                    self._overcome(attempt.overcame[known])
-                    known += 1
-                if chunk.finish_reason:
-                    self._end = chunk
-                elif chunk.text or chunk.reasoning:
-                    self._written.append(chunk)
-                if chunk.text:
-                    self.text += chunk.text
-                    self._tokens += max(chunk.tokens, 1)
-                    told = self._tell(told)
-                yield chunk
+    def _take(self, chunk: Chunk) -> None:
+        if chunk.finish_reason:
+            self._end = chunk
+        elif chunk.text or chunk.reasoning:
+            self._written.append(chunk)
+        if chunk.text:
+            self.text += chunk.text
+            self._tokens += max(chunk.tokens, 1)
+            self._tell()
 
     def _overcome(self, loss: Overcome) -> None:
         """What was measured is then of two ways at once, and teaches nothing. Before the first token nobody needs to know."""
@@ -207,16 +206,16 @@ class Reply:
             context=like.context or values.context,
         )
 
-    def _tell(self, told: float) -> float:
+    def _tell(self) -> None:
         now = time.monotonic()
         self._first = self._first or now
-        if now - told < TELL_EVERY:
-            return told
+        if now - self._told < TELL_EVERY:
+            return
+        self._told = now
         rate = (self._tokens - 1) / (now - self._first) if now > self._first else None
         self._answering.bus.publish(
             GenerationProgressed(model=self.route.model.name, tokens=self._tokens, tokens_per_second=rate, generation=self.number)
         )
-        return now
 
     def _started(self) -> GenerationStarted:
         route = self.route

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from synaptic.engines.answer import Reply
 from synaptic.errors import UsageError
+from synaptic.loop import Loop
 from synaptic.models.model import BUILTIN, DLLAMA, OLLAMA
 from synaptic.planning.plan import Route
 from synaptic.results import Json
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 SLOW = 60.0  # seconds in which a client must have taken what was sent
 GRACE = 3.0  # seconds for answers that are on their way when the gateway closes
 LEARNS_EVERY = 10.0  # seconds
+MANY, GATHERS = 8, 0.001  # answers at a time, whose tokens come in bursts: looking once in so many seconds costs less
 JSON = "application/json; charset=utf-8"
 
 
@@ -47,6 +49,7 @@ class Answers:
         if self._closes:
             raise NotNowError(CLOSES)
         self._running.add(task)
+        self._gather()
         try:
             return await self._answer(request, asked, shape, client)
         except asyncio.CancelledError:
@@ -55,6 +58,7 @@ class Answers:
             raise NotNowError(CLOSES) from None
         finally:
             self._running.discard(task)
+            self._gather()
 
     async def close(self, grace: float = GRACE) -> None:
         """What is on its way may end; what does not end in time is cut, and says so."""
@@ -66,6 +70,11 @@ class Answers:
             task.cancel()
         if running:
             await asyncio.wait(running)
+
+    def _gather(self) -> None:
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, Loop):
+            loop.gathers = GATHERS if len(self._running) >= MANY else 0.0
 
     def _is_due(self) -> bool:
         """Whether to write down what an answer took: that reads and writes a file, and clients may ask very often."""

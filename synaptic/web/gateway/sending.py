@@ -58,42 +58,41 @@ class Sending:
         response._send_headers_immediately = False  # they go with the first piece: one packet, one waking of the client
         async with contextlib.aclosing(self._reply.chunks()) as chunks:
             first = await anext(chunks, None)
-            with _Reader(request, slow) as reader:
+            with _Client(request, response, slow) as client:
                 try:
-                    reader.takes()
                     await response.prepare(request)
-                    async with contextlib.aclosing(self._written(first, chunks)) as written:
-                        async for data in written:
-                            reader.takes()
-                            await response.write(data)
-                            reader.waits()
+                    await client.write(self._ending(*await self._pieces(first, chunks, client)))
                 except asyncio.CancelledError:
                     if not closes():
                         raise
-                    refusal = refusal_of(NotNowError(f"the answer ended early: {CLOSES}"))
-                    reader.takes()
-                    await response.write(self._shape.broken(refusal))
-                await response.write_eof()
+                    await client.write(self._shape.broken(refusal_of(NotNowError(f"the answer ended early: {CLOSES}"))))
+                await client.end()
             async for _ in chunks:  # what is learned from the answer does not hold up the client
                 pass
         return response
 
-    async def _written(self, chunk: Chunk | None, chunks: AsyncGenerator[Chunk, None]) -> AsyncGenerator[bytes, None]:
-        """The answer from `chunk` on, up to its end or to why it has none."""
-        error: SynapticError | None = None
+    async def _pieces(
+        self, first: Chunk | None, chunks: AsyncGenerator[Chunk, None], client: _Client
+    ) -> tuple[Chunk | None, SynapticError | None]:
+        """Everything from `first` on, but for what comes last: the end, or why there is none."""
+        if first is None or first.finish_reason:
+            return first, None
+        await client.write(self._shape.piece(first))
         try:
-            while chunk and not chunk.finish_reason:
-                if piece := self._shape.piece(chunk):
-                    yield piece
-                chunk = await anext(chunks, None)
-        except SynapticError as broken:
-            chunk, error = None, broken
+            async for chunk in chunks:
+                if chunk.finish_reason:
+                    return chunk, None
+                await client.write(self._shape.piece(chunk))
+        except SynapticError as error:
+            return None, error
+        return None, None
+
+    def _ending(self, last: Chunk | None, error: SynapticError | None) -> bytes:
         self._over()
-        if chunk:
-            yield self._shape.piece(chunk) + self._shape.end(self._end(chunk))
-        else:
-            error = error or self._reply.outcome().error or EngineError("the answer broke off")
-            yield self._shape.broken(refusal_of(error, self._home))
+        if last:
+            return self._shape.piece(last) + self._shape.end(self._end(last))
+        error = error or self._reply.outcome().error or EngineError("the answer broke off")
+        return self._shape.broken(refusal_of(error, self._home))
 
     def _end(self, last: Chunk) -> End:
         usage, timings = self._reply.measured()
@@ -103,16 +102,17 @@ class Sending:
         return End(last.finish_reason or "stop", usage, time.monotonic() - self._began, self._loaded, ttft, writing)
 
 
-class _Reader:
-    """The client, cut when it takes nothing for `slow` seconds. It is looked at now and then: a deadline for each write costs more."""
+class _Client:
+    """It is cut when it takes nothing for `slow` seconds. It is looked at now and then: a deadline for each write costs more."""
 
-    def __init__(self, request: web.Request, slow: float) -> None:
+    def __init__(self, request: web.Request, response: web.StreamResponse, slow: float) -> None:
         self._request = request
+        self._response = response
         self._slow = slow
         self._since: float | None = None  # something waits to be taken
         self._next: asyncio.TimerHandle | None = None
 
-    def __enter__(self) -> _Reader:
+    def __enter__(self) -> _Client:
         self._look()
         return self
 
@@ -120,11 +120,15 @@ class _Reader:
         if self._next:
             self._next.cancel()
 
-    def takes(self) -> None:
-        self._since = time.monotonic()
+    async def write(self, data: bytes) -> None:
+        if data:
+            self._since = time.monotonic()
+            await self._response.write(data)
+            self._since = None
 
-    def waits(self) -> None:
-        self._since = None
+    async def end(self) -> None:
+        self._since = time.monotonic()
+        await self._response.write_eof()
 
     def _look(self) -> None:
         if self._since is not None and time.monotonic() - self._since > self._slow:
