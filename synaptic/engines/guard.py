@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable
 from weakref import WeakKeyDictionary
 
 from synaptic.engines.engine import Message, Request
-from synaptic.engines.over_workers import Memory, server_of
-from synaptic.errors import EngineError
+from synaptic.engines.over_workers import Memory, Recent, server_of
+from synaptic.errors import EngineError, RefusedError
 from synaptic.events import BackendChecked, Bus, Event, Noticed
 from synaptic.process.child import State
 from synaptic.process.coordinator import Coordinator
@@ -86,20 +86,24 @@ class Guard:
 
     async def _ask(self, coordinator: Coordinator) -> None:
         began = self._clock()
-        recent = self._recent.get(coordinator)
-        request = recent.request if recent else Request((Message("user", "."),), coordinator.plan.model.name, temperature=0.0)
         try:
             async with asyncio.timeout(self._patience):
-                async with contextlib.aclosing(
-                    server_of(coordinator, self._patience).test(request, recent.written if recent else ())
-                ) as chunks:
-                    async for _ in chunks:
-                        pass
+                try:
+                    await self._one_token(coordinator, self._recent.get(coordinator))
+                except RefusedError:  # what was asked last fills the context
+                    await self._one_token(coordinator, None)
         except (EngineError, TimeoutError) as error:
             if not coordinator.is_busy and coordinator.state is State.READY:
                 await self._end(coordinator, f"it does not answer{f' ({error})' if str(error) else ''}")
             return
         self._asked[coordinator] = (self._clock(), self._clock() - began)
+
+    async def _one_token(self, coordinator: Coordinator, recent: Recent | None) -> None:
+        request = recent.request if recent else Request((Message("user", "."),), coordinator.plan.model.name, temperature=0.0)
+        stream = server_of(coordinator, self._patience).test(request, recent.written if recent else ())
+        async with contextlib.aclosing(stream) as chunks:
+            async for _ in chunks:
+                pass
 
     def _hear(self, event: Event) -> None:
         if not isinstance(event, BackendChecked) or event.health != "lost":

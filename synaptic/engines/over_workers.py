@@ -12,7 +12,7 @@ from synaptic.engines.attempt import Overcome
 from synaptic.engines.engine import Chunk, LostError, Request, StalledError
 from synaptic.engines.llama_server import LlamaServer
 from synaptic.engines.openai import LONGEST_STALL
-from synaptic.errors import EngineError
+from synaptic.errors import EngineError, RefusedError
 from synaptic.events import Bus
 from synaptic.planning.plan import Plan
 from synaptic.process.child import State
@@ -51,6 +51,7 @@ class OverWorkers:
         self._stall_seconds = stall_seconds
         self._recent = recent
         self._coordinator: Coordinator | None = None
+        self._is_refused = False  # by a server that is well: nobody has died, and another would refuse it too
 
     async def chunks(self, request: Request, written: Sequence[Chunk]) -> AsyncGenerator[Chunk, None]:
         began = time.monotonic()
@@ -67,9 +68,13 @@ class OverWorkers:
                         if chunk.ids:
                             said.append(chunk)
                         yield chunk
+            except RefusedError:
+                self._is_refused = True
+                raise
             finally:
                 coordinator.generating -= 1
-                self._recent[coordinator] = Recent(request, tuple(said), time.monotonic())
+                if not self._is_refused:
+                    self._recent[coordinator] = Recent(request, tuple(said), time.monotonic())
 
     @contextlib.asynccontextmanager
     async def _turn(self, coordinator: Coordinator) -> AsyncIterator[None]:
@@ -84,11 +89,13 @@ class OverWorkers:
 
     async def is_worth_another(self) -> bool:
         """A coordinator that had served and died: it was a worker, or chance."""
-        return self._coordinator is not None and await self._coordinator.child.exited(DEATH_NOTICED_WITHIN)
+        return self._coordinator is not None and not self._is_refused and await self._coordinator.child.exited(DEATH_NOTICED_WITHIN)
 
     async def explained(self, error: EngineError, *, kept: bool) -> EngineError:
         """The engine's own error, or the death behind it with the name of the lost worker."""
         coordinator = self._coordinator
+        if self._is_refused:
+            return error
         if coordinator is None:  # it did not come up
             lost = await self._lost()
             if lost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +13,11 @@ import pytest
 from cabled import Cabled, World, kill, unplug
 from conftest import Worker
 
+from synaptic.engines.answer import Reply
+from synaptic.engines.engine import Message, Request
 from synaptic.engines.guard import Guard
+from synaptic.engines.over_workers import server_of
+from synaptic.errors import RefusedError
 from synaptic.events import Noticed
 from synaptic.process.child import State
 
@@ -102,3 +107,37 @@ async def test_and_an_answer_goes_on_before_its_patience_is_over(world: Watched)
     reply = await world.ask((3, pull, world.workers[0]))
     assert reply.text == undisturbed.text
     assert reply.failovers[0].lost == (str(world.workers[0].endpoint),)
+
+
+async def test_a_prompt_that_was_refused_is_no_sign_of_death(world: Watched) -> None:
+    guard = world.guarded(patience=20.0)
+    await world.ask()
+    (coordinator,) = world.coordinators.up()
+    with pytest.raises(RefusedError, match="the context holds only"):
+        await said(world, "a worker " * 1000)
+    world.now += 1e6
+    await guard.look()
+    assert (coordinator.state, world.said) == (State.READY, [])
+
+
+async def test_nor_is_a_context_that_is_full(world: Watched) -> None:
+    guard = world.guarded(patience=20.0)
+    await world.ask()
+    (coordinator,) = world.coordinators.up()
+    for words in range(1000, 0, -1):
+        with contextlib.suppress(RefusedError):
+            await said(world, "a " * words)
+            break
+    recent = world.answering.recent[coordinator]
+    with pytest.raises(RefusedError):  # what was asked, and a token more
+        await anext(server_of(coordinator, 20.0).test(recent.request, recent.written))
+    world.now += 1e6
+    await guard.look()
+    assert (coordinator.state, world.said) == (State.READY, [])
+
+
+async def said(world: Watched, prompt: str) -> None:
+    route = await world.answering.route("demo")
+    reply = Reply(world.answering, route, (Message("user", prompt),), like=Request((), "", max_tokens=1))
+    async for _ in reply.pieces():
+        pass
