@@ -28,7 +28,7 @@ class Calibrated:
 
 def calibrated(result: Result) -> Calibrated:
     """Of the load with the fewest requests at once. Raises UsageError where it tells nothing of memory."""
-    known = [each for each in explained(result) if each.step and not each.shape.why_not]
+    known = [each for each in explained(result) if each.step and not each.point.why_not]
     if not known:
         raise UsageError(f"{result.id} has nothing that was predicted and measured", hint="bench run over workers, then: explain ID")
     found = min(known, key=lambda each: each.said.slots)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 from synaptic.bench.figures import Difference, difference
-from synaptic.bench.result import METRICS, RATES, Identity, Result, Shape
+from synaptic.bench.result import METRICS, RATES, Identity, LoadPoint, Result
 from synaptic.errors import UsageError
 from synaptic.results import Json
 
@@ -44,12 +44,12 @@ class Compared:
 
 
 def compare(a: Result, b: Result, *, force: bool = False) -> list[Compared]:
-    """B against A, for each shape that both have. UsageError: they cannot be compared; `force`: never mind."""
+    """B against A, for each load that both have. UsageError: they cannot be compared; `force`: never mind."""
     reasons = why_not(a, b)
     if reasons and not force:
         raise UsageError(f"{reasons[0]}: these two cannot be compared", hint="--force compares them all the same")
-    others = {_key(shape): shape for shape in b.shapes}
-    pairs = [(shape, others[_key(shape)]) for shape in a.shapes if _key(shape) in others]
+    others = {_key(point): point for point in b.points}
+    pairs = [(point, others[_key(point)]) for point in a.points if _key(point) in others]
     if not pairs:
         raise UsageError("the two have no mix and load in common", hint="measure both with the same --mix and --concurrency")
     return [_compared(one, other, metric) for one, other in pairs for metric in METRICS]
@@ -64,7 +64,7 @@ def why_not(a: Result, b: Result) -> list[str]:
         found.append(f"their profiles differ ({_told(a.profile)} and {_told(b.profile)})")
     for result in (a, b):
         found += [f"{result.id} was interrupted"] if not result.complete else []
-        found += [f"{result.id}, {shape.mix}, {shape.load}: {shape.why_not}" for shape in result.shapes if shape.why_not]
+        found += [f"{result.id}, {point.mix}, {point.load}: {point.why_not}" for point in result.points if point.why_not]
     return found
 
 
@@ -73,13 +73,13 @@ def differ(one: Identity, other: Identity) -> bool:
     return one.sha256 != other.sha256 if one.sha256 and other.sha256 else one.name != other.name
 
 
-def _compared(one: Shape, other: Shape, metric: str) -> Compared:
+def _compared(one: LoadPoint, other: LoadPoint, metric: str) -> Compared:
     found = difference(one.means(metric), other.means(metric))
     return Compared(one.mix, one.load, metric, one.of(metric).mean, other.of(metric).mean, found)
 
 
-def _key(shape: Shape) -> tuple[str, int | None, float | None]:
-    return shape.mix, shape.concurrency, shape.rate
+def _key(point: LoadPoint) -> tuple[str, int | None, float | None]:
+    return point.mix, point.concurrency, point.rate
 
 
 def _mark(identity: Identity | None) -> str | None:

@@ -87,8 +87,13 @@ def judge(decision: Decision, find: Callable[[str], Result]) -> Judged:
     told = (
         f"{decision.metric}, {'B / A' if is_rate else 'A / B'}: {min(lows):.3f} to {max(highs):.3f}, claimed at least {decision.at_least:g}"
     )
-    verdict = CONFIRMED if min(lows) >= decision.at_least else REFUTED if max(highs) < decision.at_least else UNKNOWN
-    return Judged(decision, verdict, told)
+    return Judged(decision, _verdict(min(lows), max(highs), decision.at_least), told)
+
+
+def _verdict(low: float, high: float, claimed: float) -> str:
+    if low >= claimed:
+        return CONFIRMED
+    return REFUTED if high < claimed else UNKNOWN
 
 
 def _read(path: Path) -> list[Decision]:

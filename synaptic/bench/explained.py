@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synaptic.bench.result import Result, Shape
+from synaptic.bench.result import LoadPoint, Result
 from synaptic.errors import UsageError
 from synaptic.planning.advice import Fix, advise
 from synaptic.planning.costmodel import Prediction
@@ -26,9 +26,9 @@ class Busy:
 
 @dataclasses.dataclass(frozen=True)
 class Explained:
-    """One shape of a measurement. `step`: seconds that one token of each answer at work took, all of it."""
+    """One load of a measurement. `step`: seconds that one token of each answer at work took, all of it."""
 
-    shape: Shape
+    point: LoadPoint
     said: Prediction
     step: float | None
     busy: tuple[Busy, ...]
@@ -37,15 +37,15 @@ class Explained:
     @property
     def measured(self) -> Measured:
         rate = self.said.slots / self.step if self.step else None
-        tokens = self.shape.completion_tokens
-        return Measured(rate, self.shape.ttft.mean, round((tokens.mean or 0.0) * tokens.n))
+        tokens = self.point.completion_tokens
+        return Measured(rate, self.point.ttft.mean, round((tokens.mean or 0.0) * tokens.n))
 
 
-def expectations(now: Expectation, shapes: Sequence[Shape]) -> dict[str, Json]:
+def expectations(now: Expectation, points: Sequence[LoadPoint]) -> dict[str, Json]:
     """What is kept with a measurement: what was expected of one answer, and of each closed load; and what would help."""
     one = to_json(now.predicted())
     assert isinstance(one, dict)
-    closed = [shape for shape in shapes if shape.concurrency and shape.prompt_tokens.mean]
+    closed = [point for point in points if point.concurrency and point.prompt_tokens.mean]
     loads: list[Json] = [{"mix": each.mix, "load": each.load, "prediction": to_json(_of_load(now, each))} for each in closed]
     about = now.as_json()
     assert isinstance(about, dict)
@@ -53,14 +53,14 @@ def expectations(now: Expectation, shapes: Sequence[Shape]) -> dict[str, Json]:
 
 
 def explained(result: Result) -> list[Explained]:
-    """Each shape that something was expected of; none where the machines were not known."""
+    """Each load that something was expected of; none where the machines were not known."""
     kept = result.prediction if isinstance(result.prediction, dict) else {}
     loads = kept.get("loads")
-    shapes = {(shape.mix, shape.load): shape for shape in result.shapes}
+    points = {(point.mix, point.load): point for point in result.points}
     found = []
     for each in loads if isinstance(loads, list) else []:
-        if isinstance(each, dict) and (shape := shapes.get((str(each.get("mix")), str(each.get("load"))))):
-            found.append(_explained(result, shape, _read(result, each.get("prediction")), _fixes(kept)))
+        if isinstance(each, dict) and (point := points.get((str(each.get("mix")), str(each.get("load"))))):
+            found.append(_explained(result, point, _read(result, each.get("prediction")), _fixes(kept)))
     return found
 
 
@@ -69,15 +69,15 @@ def busy_of(said: Prediction, measured: Mapping[str, float]) -> tuple[Busy, ...]
     return tuple(Busy(term.whose, term.seconds / said.step if said.step else 0.0, measured.get(term.whose)) for term in said.works)
 
 
-def _of_load(now: Expectation, shape: Shape) -> Prediction:
+def _of_load(now: Expectation, point: LoadPoint) -> Prediction:
     """More requests than slots wait in a queue: they are not at work."""
-    return now.predicted(at_once=min(shape.concurrency or 1, now.plan.slots), prompt=round(shape.prompt_tokens.mean or 1))
+    return now.predicted(at_once=min(point.concurrency or 1, now.plan.slots), prompt=round(point.prompt_tokens.mean or 1))
 
 
-def _explained(result: Result, shape: Shape, said: Prediction, fixes: tuple[Fix, ...]) -> Explained:
-    tpot = shape.tpot.mean
+def _explained(result: Result, point: LoadPoint, said: Prediction, fixes: tuple[Fix, ...]) -> Explained:
+    tpot = point.tpot.mean
     watched = {machine: share for machine in said.machines if (share := _watched(result, machine)) is not None}
-    return Explained(shape, said, tpot / 1000 if tpot else None, busy_of(said, watched), fixes)
+    return Explained(point, said, tpot / 1000 if tpot else None, busy_of(said, watched), fixes)
 
 
 def _read(result: Result, values: object) -> Prediction:

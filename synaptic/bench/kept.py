@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from synaptic.bench.figures import Figure
-from synaptic.bench.result import METRICS, Cache, Identity, Limits, Result, Run, Shape, Software
+from synaptic.bench.result import METRICS, Cache, Identity, Limits, LoadPoint, Result, Run, Software
 from synaptic.bench.sample import Sample
 from synaptic.errors import UsageError, os_reason
 from synaptic.files import write_whole
@@ -73,14 +73,14 @@ def _result(values: Values) -> Result:
         "profile": Identity(**values["profile"]) if values["profile"] else None,
         "software": Software(**values["software"]),
         "limits": Limits(**values["limits"]),
-        "shapes": tuple(_shape(each) for each in values["shapes"]),
+        "points": tuple(_point(each) for each in values["shapes"]),
     }
-    return Result(**{**values, **whole})
+    return Result(**{**{key: value for key, value in values.items() if key != "shapes"}, **whole})
 
 
-def _shape(values: Values) -> Shape:
+def _point(values: Values) -> LoadPoint:
     figures = {name: _figure(values[name]) for name in (*METRICS, "prompt_tokens", "completion_tokens")}
-    return Shape(**{**values, **figures, "cache": Cache(**values["cache"]), "runs": tuple(_run(each) for each in values["runs"])})
+    return LoadPoint(**{**values, **figures, "cache": Cache(**values["cache"]), "runs": tuple(_run(each) for each in values["runs"])})
 
 
 def _figure(values: Values) -> Figure:

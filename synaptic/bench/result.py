@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from synaptic.bench.figures import Figure
 from synaptic.bench.sample import Sample
-from synaptic.results import Json
+from synaptic.results import Json, to_json
 
 SCHEMA = "synaptic.bench/1"
 TIMES, RATES = ("ttft", "tpot", "itl", "e2e"), ("throughput", "goodput")
@@ -48,8 +48,11 @@ class Cache:
 
 
 @dataclasses.dataclass(frozen=True)
-class Shape:
-    """A mix under a load, as `load_told` says it. `why_not`: why it is not comparable; empty: it is."""
+class LoadPoint:
+    """
+    What came of one mix under one load: a point on the curve of latency over throughput. Times in ms, `rate` in requests
+    a second. `why_not`: why it is not comparable; empty: it is.
+    """
 
     mix: str
     concurrency: int | None
@@ -112,12 +115,17 @@ class Result:
     route: Json
     config: Mapping[str, Json]
     limits: Limits
-    shapes: tuple[Shape, ...]
+    points: tuple[LoadPoint, ...]
     definitions: Mapping[str, str]
     telemetry: Mapping[str, Json]
     prediction: Json = None
     complete: bool = True
     schema: str = SCHEMA
+
+    def as_json(self) -> Json:
+        """With the points as `shapes`: the name by which files and scripts know them."""
+        fields = (field.name for field in dataclasses.fields(self))
+        return {"shapes" if name == "points" else name: to_json(getattr(self, name)) for name in fields}
 
 
 def load_told(concurrency: int | None, rate: float | None) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from synaptic.bench.limits import LIMITS
-from synaptic.bench.result import METRICS, Result, Shape
+from synaptic.bench.result import METRICS, LoadPoint, Result
 from synaptic.errors import UsageError
 from synaptic.files import path_of
 from synaptic.results import Json
@@ -151,10 +151,10 @@ def read(path: Path) -> Targets:
         raise UsageError(f"{path} has no targets that can be read: {why}", hint=f"{files()[0]} is an example") from error
 
 
-def measured(target: Target, result: Result, shape: Shape) -> float | None:
+def measured(target: Target, result: Result, point: LoadPoint) -> float | None:
     """None: not measured, or too few values for this percentile."""
     if target.metric in METRICS:
-        value = getattr(shape.of(target.metric), target.statistic)
+        value = getattr(point.of(target.metric), target.statistic)
         return None if value is None else float(value)
     return _watched(target.metric, result)
 

@@ -141,7 +141,7 @@ def _asking(
     limits: str | None,
     slots: int,
 ) -> Asking:
-    """Raises UsageError."""
+    """What the flags of `bench run` mean. Raises UsageError."""
     from synaptic.bench.limits import USUAL as USUAL_LIMITS
     from synaptic.bench.limits import limits_of
     from synaptic.bench.load.measurement import Asking, Load
@@ -149,17 +149,21 @@ def _asking(
 
     if not (1 <= (USUAL if requests is None else requests) <= MOST and 1 <= repeats <= 100 and 1 <= slots <= 64):
         raise UsageError(f"--requests is 1 to {MOST}, --repeats 1 to 100, --slots 1 to 64")
+    _check_load(rate, concurrency)
+    mixes = [Mix.parse(word.strip()) for word in mix.split(",")]
+    loads = tuple(Load(kind, count, rate) for kind in mixes for count in _at_once(kind, rate, concurrency))
+    if requests is None:  # a trace is sent again as long as it is
+        requests = min(MOST, max((len(kind.arrivals) for kind in mixes), default=0) or USUAL)
+    return Asking(tuple(dict.fromkeys(loads)), requests, repeats, seed, limits_of(limits or USUAL_LIMITS))
+
+
+def _check_load(rate: float | None, concurrency: Numbers | None) -> None:
     if rate is not None and not 0 < rate <= 1000:
         raise UsageError("--rate is requests a second, more than 0 and up to 1000", hint="such as --rate 0.5")
     if concurrency and concurrency.most > MOST_AT_ONCE:
         raise UsageError(f"--concurrency is 1 to {MOST_AT_ONCE}")
     if rate is not None and concurrency:
         raise UsageError("--rate or --concurrency, not both", hint="measure one after the other")
-    mixes = [Mix.parse(word.strip()) for word in mix.split(",")]
-    loads = tuple(Load(kind, count, rate) for kind in mixes for count in _at_once(kind, rate, concurrency))
-    if requests is None:  # a trace is sent again as long as it is
-        requests = min(MOST, max((len(kind.arrivals) for kind in mixes), default=0) or USUAL)
-    return Asking(tuple(dict.fromkeys(loads)), requests, repeats, seed, limits_of(limits or USUAL_LIMITS))
 
 
 def _at_once(mix: Mix, rate: float | None, concurrency: Numbers | None) -> tuple[int | None, ...]:

@@ -81,7 +81,7 @@ def learn(session: Session, result: Result, profile: Profile | None) -> None:
     from synaptic.bench.explained import explained
     from synaptic.deploy.profile.profiles import Profiles
 
-    found = [each for each in explained(result) if each.step and not each.shape.why_not]
+    found = [each for each in explained(result) if each.step and not each.point.why_not]
     try:
         for each in found:
             session.predictions.record(result.model.name, each.said, each.measured, result.at, source=result.id)

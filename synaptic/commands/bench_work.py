@@ -95,7 +95,7 @@ def _result(bench: Bench, subject: Subject, measurement: Measurement, seen: dict
     from synaptic.bench.kept import new_id
     from synaptic.bench.sample import DEFINITIONS
 
-    shapes, profile = measurement.shapes(), bench.profile
+    points, profile = measurement.points(), bench.profile
     return Result(
         id=new_id(),
         at=time.time(),
@@ -106,10 +106,10 @@ def _result(bench: Bench, subject: Subject, measurement: Measurement, seen: dict
         route=subject.route,
         config={**_config(measurement.asking, subject, bench.slots), **told},
         limits=bench.asking.limits,
-        shapes=shapes,
+        points=points,
         definitions=DEFINITIONS,
         telemetry=seen,
-        prediction=expectations(subject.expectation, shapes) if subject.expectation else None,
+        prediction=expectations(subject.expectation, points) if subject.expectation else None,
     )
 
 
@@ -140,7 +140,7 @@ def _keep(session: Session, result: Result, path: Path | None) -> Path | None:
 
     state = session.environment.state_dir
     path = path or (state / "bench" / f"{result.id}.json" if state else None)
-    if path is None or not result.shapes:
+    if path is None or not result.points:
         return None
     try:
         write(result, path)

@@ -97,15 +97,15 @@ async def _of_bench(session: Session, name: str, mix: str | None, concurrency: i
     corrected = await asyncio.to_thread(session.predictions.corrected, result.model.name, found.said)
     sentence = said_in_one_sentence(found.said.bottleneck, found.fixes)
     facts: Labelled = [
-        ("measurement", f"{result.id}, {found.shape.mix}, {found.shape.load}"),
+        ("measurement", f"{result.id}, {found.point.mix}, {found.point.load}"),
         ("model", result.model.name),
         *_speeds(found.said, found.measured),
         ("bottleneck", sentence),
         ("next time", _next(corrected)),
     ]
-    if found.shape.why_not:
-        facts.append(("but", Cell(found.shape.why_not, "attention")))
-    document: dict[str, object] = {"model": result.model.name, "bench": result.id, "mix": found.shape.mix, "load": found.shape.load}
+    if found.point.why_not:
+        facts.append(("but", Cell(found.point.why_not, "attention")))
+    document: dict[str, object] = {"model": result.model.name, "bench": result.id, "mix": found.point.mix, "load": found.point.load}
     document |= {"prediction": found.said, "measured": found.measured}
     tables = _tables(found.said, found.step, found.busy, found.fixes)
     return Facts(facts, {**document, **_document(sentence, corrected, found.busy, found.fixes)}, tables)
@@ -113,15 +113,15 @@ async def _of_bench(session: Session, name: str, mix: str | None, concurrency: i
 
 def _chosen(result: Result, known: list[Explained], mix: str | None, concurrency: int | None) -> Explained:
     """The one that is meant; of several, the one with fewest requests at once. Raises UsageError."""
-    fitting = [each for each in known if mix in (None, each.shape.mix) and concurrency in (None, each.shape.concurrency)]
+    fitting = [each for each in known if mix in (None, each.point.mix) and concurrency in (None, each.point.concurrency)]
     if not known:
         raise UsageError(
             f"nothing was predicted for {result.id}: the machines behind it are not known", hint="measure a model over workers, or here"
         )
-    if not fitting or len({each.shape.mix for each in fitting}) > 1:
-        loads = ", ".join(f"{each.shape.mix} {each.shape.load}" for each in known)
+    if not fitting or len({each.point.mix for each in fitting}) > 1:
+        loads = ", ".join(f"{each.point.mix} {each.point.load}" for each in known)
         raise UsageError(f"{result.id} has {loads}", hint="name one with --mix and --concurrency")
-    return min(fitting, key=lambda each: each.shape.concurrency or 0)
+    return min(fitting, key=lambda each: each.point.concurrency or 0)
 
 
 async def _fixes(session: Session, record: Record) -> tuple[Fix, ...]:

@@ -71,7 +71,7 @@ async def check(
     """Say of each target whether it can be reached, by the cost model, and with FILE, a measurement, whether it is.
 
     PASS: the target is reached; WARN: it is acceptable; FAIL: it is neither. The exit code is 1 after a FAIL; without
-    a measurement, when something that was asked for is impossible. TARGETS is a name or a file; of several shapes
+    a measurement, when something that was asked for is impossible. TARGETS is a name or a file; of several loads
     --mix and --concurrency choose one.
 
         targets check beefcake-72b-q8_0
@@ -91,11 +91,11 @@ async def check(
 
 
 def _chosen(result: Result, mix: str | None, concurrency: int | None) -> Result:
-    """With the one shape that is meant. Raises UsageError."""
-    fitting = [shape for shape in result.shapes if mix in (None, shape.mix) and (concurrency is None or shape.concurrency == concurrency)]
+    """With that one of its points alone which is meant. Raises UsageError."""
+    fitting = [point for point in result.points if mix in (None, point.mix) and (concurrency is None or point.concurrency == concurrency)]
     if len(fitting) != 1:
-        raise UsageError(f"{result.id} has {len(fitting)} shapes that fit", hint="name one with --mix and --concurrency")
-    return dataclasses.replace(result, shapes=tuple(fitting))
+        raise UsageError(f"{result.id} has {len(fitting)} loads that fit", hint="name one with --mix and --concurrency")
+    return dataclasses.replace(result, points=tuple(fitting))
 
 
 def _verdict(wanted: Targets, target: Target, result: Result | None) -> Verdict:
@@ -103,7 +103,7 @@ def _verdict(wanted: Targets, target: Target, result: Result | None) -> Verdict:
     from synaptic.bench.targets import measured
 
     said = reach(wanted.subject, target) if wanted.subject else None
-    value = measured(target, result, result.shapes[0]) if result else None
+    value = measured(target, result, result.points[0]) if result else None
     return Verdict(
         metric=target.metric,
         unit=target.unit,

@@ -93,10 +93,10 @@ def _proposal(outcome: Outcome, chosen: Verdict) -> str:
     found = chosen.difference
     if found is None:
         return chosen.candidate.name
-    figures = f"{found.ratio:.2f} times as good as now ({found.low:.2f} to {found.high:.2f})"
+    interval = f"({found.low:.2f} to {found.high:.2f})"
     if outcome.wish.kind == CONTEXT:
-        return f"{chosen.candidate.name}, at {found.ratio:.2f} times the speed of now ({found.low:.2f} to {found.high:.2f})"
-    return f"{chosen.candidate.name}: {figures}"
+        return f"{chosen.candidate.name}, at {found.ratio:.2f} times the speed of now {interval}"
+    return f"{chosen.candidate.name}: {found.ratio:.2f} times as good as now {interval}"
 
 
 def _how(settings: Mapping[str, object]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synaptic.bench.load.measurement import Load, run_of, shape_of
+from synaptic.bench.load.measurement import Load, point_of, run_of
 from synaptic.bench.load.mixes import MIXES
 from synaptic.bench.result import Identity, Limits, Result, Software
 from synaptic.bench.sample import DEFINITIONS, Sample
@@ -16,7 +16,7 @@ def sample(ttft: float = 100.0, gap: float = 10.0, *, error: str = "", cached: i
 
 def result(*repeats: list[Sample], seconds: float = 1.0, model: str = "a" * 64, profile: str | None = None, name: str = "one") -> Result:
     load = Load(MIXES["short"], 2)
-    shape = shape_of(load, [run_of(place, seconds, samples, LIMITS) for place, samples in enumerate(repeats)])
+    point = point_of(load, [run_of(place, seconds, samples, LIMITS) for place, samples in enumerate(repeats)])
     return Result(
         id=name,
         at=0.0,
@@ -27,7 +27,7 @@ def result(*repeats: list[Sample], seconds: float = 1.0, model: str = "a" * 64, 
         route=None,
         config={"requests": len(repeats[0])},
         limits=LIMITS,
-        shapes=(shape,),
+        points=(point,),
         definitions=DEFINITIONS,
         telemetry={},
     )

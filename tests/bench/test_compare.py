@@ -51,11 +51,11 @@ def test_what_cannot_be_compared_is_refused_unless_forced(other: Result, why: st
 
 def test_without_a_load_in_common_there_is_nothing_to_compare() -> None:
     one = result(*SLOW)
-    other = dataclasses.replace(one, shapes=(dataclasses.replace(one.shapes[0], concurrency=3),))
+    other = dataclasses.replace(one, points=(dataclasses.replace(one.points[0], concurrency=3),))
     with pytest.raises(UsageError, match="no mix and load in common"):
         compare(one, other, force=True)
 
 
 def test_a_template_that_the_server_knows_already_disturbs_nothing() -> None:
     known = result(*([sample(cached=5)] * 2 for _ in range(3)))  # of 20 tokens
-    assert (known.shapes[0].cache.hits, known.shapes[0].why_not) == (6, "")
+    assert (known.points[0].cache.hits, known.points[0].why_not) == (6, "")

@@ -37,7 +37,7 @@ def measured(gap: float = 40.0, *, slots: int = 1, profile: str | None = None, n
     machines = [Machine(WORKER, 1 << 40, Speed(100e9, round_trip, 1e9), round_trip)]
     now = expected(Plan(MODEL, (WORKER,), 2048, slots), SHAPE, machines)
     assert now
-    return dataclasses.replace(kept, prediction=expectations(now, kept.shapes))
+    return dataclasses.replace(kept, prediction=expectations(now, kept.points))
 
 
 def test_each_load_has_its_prediction_and_its_measurement(tmp_path: Path) -> None:

@@ -34,47 +34,47 @@ def test_it_is_a_measurement_like_ours(tmp_path: Path, name: str) -> None:
 
 def test_the_single_requests_of_vllm_give_its_own_means() -> None:
     said = recorded("vllm-detailed.json")
-    (shape,) = imported(said, RECORDED).shapes
-    assert (shape.concurrency, shape.rate, shape.requests, shape.errors) == (2, None, 6, 0)
+    (point,) = imported(said, RECORDED).points
+    assert (point.concurrency, point.rate, point.requests, point.errors) == (2, None, 6, 0)
     for metric, theirs in (("ttft", "ttft"), ("tpot", "tpot"), ("itl", "itl"), ("e2e", "e2el")):
-        assert shape.of(metric).mean == pytest.approx(said[f"mean_{theirs}_ms"], rel=1e-2), metric
-    assert shape.throughput.mean == pytest.approx(said["output_throughput"])
-    assert shape.cache.unknown == 6  # it does not ask
+        assert point.of(metric).mean == pytest.approx(said[f"mean_{theirs}_ms"], rel=1e-2), metric
+    assert point.throughput.mean == pytest.approx(said["output_throughput"])
+    assert point.cache.unknown == 6  # it does not ask
 
 
 def test_what_vllm_summed_up_has_its_means_and_no_interval() -> None:
     said = recorded("vllm-summed-up.json")
-    (shape,) = imported(said, RECORDED).shapes
-    assert (shape.concurrency, shape.rate, shape.requests) == (None, 20.0, 6)
-    assert shape.ttft.mean == said["mean_ttft_ms"]
-    assert (shape.ttft.p50, shape.ttft.p99, shape.ttft.ci95) == (None, None, None)  # six values state no percentile
-    assert shape.throughput.mean == said["output_throughput"]
-    assert shape.completion_tokens.mean == pytest.approx(81 / 6)
+    (point,) = imported(said, RECORDED).points
+    assert (point.concurrency, point.rate, point.requests) == (None, 20.0, 6)
+    assert point.ttft.mean == said["mean_ttft_ms"]
+    assert (point.ttft.p50, point.ttft.p99, point.ttft.ci95) == (None, None, None)  # six values state no percentile
+    assert point.throughput.mean == said["output_throughput"]
+    assert point.completion_tokens.mean == pytest.approx(81 / 6)
 
 
 def test_many_summed_up_requests_keep_the_percentiles_that_they_can_state() -> None:
     said = recorded("vllm-summed-up.json") | {"completed": 150, "failed": 50, "p90_ttft_ms": 300.0}
-    (shape,) = imported(said, RECORDED).shapes
-    assert (shape.ttft.p50, shape.ttft.p90, shape.ttft.p99) == (said["median_ttft_ms"], 300.0, None)
-    assert (shape.requests, shape.errors, shape.why_not) == (200, 50, "50 of 200 requests failed")
+    (point,) = imported(said, RECORDED).points
+    assert (point.ttft.p50, point.ttft.p90, point.ttft.p99) == (said["median_ttft_ms"], 300.0, None)
+    assert (point.requests, point.errors, point.why_not) == (200, 50, "50 of 200 requests failed")
 
 
 def test_a_request_of_vllm_that_failed_is_no_speed() -> None:
     said = recorded("vllm-detailed.json")
     said["errors"][0], said["itls"][0] = "connection reset", []
-    (shape,) = imported(said, RECORDED).shapes
-    assert (shape.errors, shape.truncated, shape.ttft.n) == (1, 0, 5)
-    assert shape.why_not == "1 of 6 requests failed or broke off"
+    (point,) = imported(said, RECORDED).points
+    assert (point.errors, point.truncated, point.ttft.n) == (1, 0, 5)
+    assert point.why_not == "1 of 6 requests failed or broke off"
 
 
 def test_guidellm_is_read_by_its_moments() -> None:
     said = recorded("guidellm.json")
-    (shape,) = imported(said, RECORDED).shapes
+    (point,) = imported(said, RECORDED).points
     theirs = said["benchmarks"][0]["requests"]["successful"]
-    assert (shape.mix, shape.concurrency, shape.requests) == ("guidellm concurrent", 2, 4)
-    assert shape.ttft.mean == pytest.approx(sum(each["time_to_first_token_ms"] for each in theirs) / 4, rel=1e-3)
-    assert shape.tpot.mean == pytest.approx(sum(each["inter_token_latency_ms"] for each in theirs) / 4, rel=1e-3)
-    assert shape.cache.prompt_tokens == sum(each["prompt_tokens"] for each in theirs)
+    assert (point.mix, point.concurrency, point.requests) == ("guidellm concurrent", 2, 4)
+    assert point.ttft.mean == pytest.approx(sum(each["time_to_first_token_ms"] for each in theirs) / 4, rel=1e-3)
+    assert point.tpot.mean == pytest.approx(sum(each["inter_token_latency_ms"] for each in theirs) / 4, rel=1e-3)
+    assert point.cache.prompt_tokens == sum(each["prompt_tokens"] for each in theirs)
 
 
 def test_guidellms_failures_count() -> None:
@@ -83,8 +83,8 @@ def test_guidellms_failures_count() -> None:
     failed = copy.deepcopy(requests["successful"].pop())
     failed["info"]["timings"] |= {"first_token_iteration": None, "last_token_iteration": None}
     requests["errored"].append(failed | {"output_tokens": None})
-    (shape,) = imported(said, RECORDED).shapes
-    assert (shape.requests, shape.errors, shape.ttft.n) == (4, 1, 3)
+    (point,) = imported(said, RECORDED).points
+    assert (point.requests, point.errors, point.ttft.n) == (4, 1, 3)
 
 
 @pytest.mark.parametrize("name", FILES)

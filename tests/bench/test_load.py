@@ -51,16 +51,16 @@ async def measure(asked: Asked, what: Asking) -> Measurement:
 
 async def test_so_many_are_at_work_at_once_and_no_prompt_twice() -> None:
     asked = Asked()
-    shapes = (await measure(asked, asking(Load(MIXES["short"], 3)))).shapes()
+    points = (await measure(asked, asking(Load(MIXES["short"], 3)))).points()
     assert asked.most == 3
-    assert [shape.requests for shape in shapes] == [12]
+    assert [point.requests for point in points] == [12]
     assert len(set(asked.seen)) == len(asked.seen) == 12 + 3 + 2  # warm-up, and two to learn how long words are
 
 
 async def test_words_are_counted_so_that_prompts_get_the_length_they_should_have() -> None:
     """Here a word is two tokens, and the template takes seven."""
-    shapes = (await measure(Asked(), asking(Load(MIXES["short"], 1)))).shapes()
-    assert shapes[0].prompt_tokens.mean == 32 + 7
+    points = (await measure(Asked(), asking(Load(MIXES["short"], 1)))).points()
+    assert points[0].prompt_tokens.mean == 32 + 7
 
 
 async def test_loads_take_turns() -> None:
@@ -93,11 +93,11 @@ async def test_two_that_are_compared_take_turns_and_who_begins_changes() -> None
     measurements = [Measurement(what, Named(name), lambda *_: None) for name in "AB"]
     await in_turns(measurements)
     assert "".join(told[-24:]) == "AABBAABB" + "BBAABBAA" + "AABBAABB"
-    assert [[shape.requests for shape in each.shapes()] for each in measurements] == [[6, 6], [6, 6]]
+    assert [[point.requests for point in each.points()] for each in measurements] == [[6, 6], [6, 6]]
 
 
 async def test_the_cache_is_counted_and_only_a_chat_may_use_it() -> None:
-    short, chat = (await measure(Asked(cached=30), asking(Load(MIXES["short"], 1), Load(MIXES["chat"], 1)))).shapes()
+    short, chat = (await measure(Asked(cached=30), asking(Load(MIXES["short"], 1), Load(MIXES["chat"], 1)))).points()
     assert short.cache.hits == chat.cache.hits == 12
     assert short.why_not == "12 requests found a part of the prompt in the server's cache"
     assert chat.why_not == ""
@@ -105,9 +105,9 @@ async def test_the_cache_is_counted_and_only_a_chat_may_use_it() -> None:
 
 async def test_an_open_load_sends_no_request_before_its_time_and_waits_for_none() -> None:
     what = asking(Load(MIXES["short"], None, 200.0), requests=8, repeats=1)
-    (shape,) = (await measure(Asked(), what)).shapes()
+    (point,) = (await measure(Asked(), what)).points()
     chance, due = random.Random("1 0 None 200.0"), 0.0
-    for sample in sorted(shape.runs[0].requests, key=lambda sample: sample.at):
+    for sample in sorted(point.runs[0].requests, key=lambda sample: sample.at):
         due += chance.expovariate(200.0)
         assert sample.at >= 1000 * due - 1
 

@@ -78,17 +78,17 @@ async def test_an_open_load_that_is_too_much_is_stopped_early_and_says_at_which_
     load = Load(MIXES["short"], None, 1000.0)
     measurement = Measurement(Asking((load,), 1000, 3, 1, limits_of("1000/1000")), OneAtATime(), lambda *_: None)
     await in_turns([measurement])
-    (shape,) = measurement.shapes()
-    assert len(shape.runs) == 1  # the other repeats would say the same
-    assert 20 <= shape.requests < 1000
-    assert shape.why_not.startswith("it fell behind 1000 a second: ")
-    assert "requests wait" in shape.why_not
+    (point,) = measurement.points()
+    assert len(point.runs) == 1  # the other repeats would say the same
+    assert 20 <= point.requests < 1000
+    assert point.why_not.startswith("it fell behind 1000 a second: ")
+    assert "requests wait" in point.why_not
 
 
 async def test_too_much_is_also_seen_when_all_were_sent_before_the_first_answers() -> None:
     load = Load(MIXES["short"], None, 1e6)
     measurement = Measurement(Asking((load,), 300, 1, 1, limits_of("1000/1000")), OneAtATime(), lambda *_: None)
     await in_turns([measurement])
-    (shape,) = measurement.shapes()
-    assert shape.requests < 300
-    assert "requests wait" in shape.why_not
+    (point,) = measurement.points()
+    assert point.requests < 300
+    assert "requests wait" in point.why_not

@@ -149,7 +149,7 @@ async def test_what_was_measured_before_an_interruption_is_kept(fakellama, sessi
             await running
     kept = read(out)
     assert not kept.complete
-    assert 2 <= kept.shapes[0].requests < 500
+    assert 2 <= kept.points[0].requests < 500
     assert problem_of(json.loads(out.read_text())) == ""
 
 

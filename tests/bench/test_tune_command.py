@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from bench.tunes import A, B, machine, named, objective, scene, visit
+from dllamas import DEMO_M
 
 from synaptic.bench.result import Identity
 from synaptic.bench.tune.candidates import anchor
@@ -58,6 +60,34 @@ async def test_without_an_engine_or_workers_it_says_what_is_missing(session_with
     with pytest.raises(SynapticError) as caught:
         await registry.parse_line("tune split --model demo").run(session)
     assert caught.value.hint
+    await session.close()
+
+
+@pytest.mark.parametrize("distributed", [True, False])
+async def test_a_split_over_dllama_workers_alone_is_refused_with_what_it_needs(session_with, builtin_worker, distributed: bool) -> None:
+    session = session_with(LLAMA_SERVER=sys.executable, GGML_RPC_SERVER=sys.executable)
+    session.settings.for_now(dllama_backends=(builtin_worker().endpoint,), distributed_inference_enabled=distributed)
+    for line in ("tune split --model demo", "tune all --model demo"):
+        with pytest.raises(UsageError, match="over rpc-servers, and none is known, only 1 dllama worker, for .m models") as caught:
+            await registry.parse_line(line).run(session)
+        assert caught.value.hint == "try: rpc discover, or: worker start --count 2; for the dllama workers: plan FILE.m"
+    await session.close()
+
+
+async def test_without_any_worker_a_split_is_refused_before_anything_is_looked_at(session_with) -> None:
+    session = session_with(LLAMA_SERVER=sys.executable, GGML_RPC_SERVER=sys.executable)
+    with pytest.raises(UsageError, match="rpc-servers, and none is known$") as caught:
+        await registry.parse_line("tune split --model demo").run(session)
+    assert caught.value.hint == "try: rpc discover, or: worker start --count 2"
+    await session.close()
+
+
+async def test_what_the_built_in_engine_runs_is_not_tuned_and_it_says_what_does_that(session_with) -> None:
+    session = session_with(PATH="")
+    for line in ("tune split", "tune parallel", "tune ctx"):
+        with pytest.raises(UsageError, match=r"is run by the built-in engine.*tune measures llama.cpp") as caught:
+            await registry.parse_line(f"{line} --model {DEMO_M}").run(session)
+        assert caught.value.hint == f"try: dllama check --verify, then: plan {DEMO_M}"
     await session.close()
 
 

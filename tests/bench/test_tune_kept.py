@@ -67,7 +67,7 @@ def test_a_measurement_has_the_form_of_every_other_one() -> None:
     assert problem_of(json.loads(json.dumps(to_json(found)))) == ""
     assert not found.complete
     assert found.config["candidate"] == "it"
-    assert len(found.shapes[0].runs) == 3
+    assert len(found.points[0].runs) == 3
 
 
 def test_what_was_predicted_is_compared_with_the_speed_of_writing_of_all_answers_together() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from synaptic import __version__
 from synaptic.bench.figures import Figure, figure
-from synaptic.bench.result import METRICS, Cache, Identity, Limits, Result, Run, Shape, Software
+from synaptic.bench.result import METRICS, Cache, Identity, Limits, LoadPoint, Result, Run, Software
 from synaptic.bench.sample import DEFINITIONS
 from synaptic.errors import UsageError
 from synaptic.terminal import one_line
@@ -30,7 +30,7 @@ def from_llama_bench(document: object, path: Path) -> Result:
     """Raises UsageError."""
     tests = document if isinstance(document, list) else []
     try:
-        shapes = tuple(_shape(test) for test in tests)
+        points = tuple(_point(test) for test in tests)
         first = tests[0]
         model = Identity(Path(str(first["model_filename"])).name, None, str(first.get("model_type", "")), "llama-bench names the file only")
         at = float(calendar.timegm(time.strptime(str(first["test_time"]), "%Y-%m-%dT%H:%M:%SZ"))) if "test_time" in first else 0.0
@@ -49,13 +49,13 @@ def from_llama_bench(document: object, path: Path) -> Result:
         route=None,
         config={"imported": path.name, "threads": first.get("n_threads") if isinstance(first.get("n_threads"), int) else None},
         limits=Limits("none", None, None),
-        shapes=shapes,
+        points=points,
         definitions={"throughput": SAID, "ci95": DEFINITIONS["ci95"]},
         telemetry={},
     )
 
 
-def _shape(test: Mapping[str, Any]) -> Shape:
+def _point(test: Mapping[str, Any]) -> LoadPoint:
     read, written = int(test["n_prompt"]), int(test["n_gen"])
     rates = [float(rate) for rate in test.get("samples_ts") or [test["avg_ts"]]]
     nothing = dict.fromkeys(METRICS, NOTHING) | {"throughput": figure([[rate] for rate in rates])}
@@ -65,7 +65,7 @@ def _shape(test: Mapping[str, Any]) -> Shape:
         for place, rate in enumerate(rates)
         if rate > 0
     ]
-    return Shape(
+    return LoadPoint(
         mix=f"llama-bench {name}",
         concurrency=1,
         rate=None,

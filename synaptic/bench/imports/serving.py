@@ -20,8 +20,8 @@ from typing import Any
 
 from synaptic import __version__
 from synaptic.bench.figures import ENOUGH, Figure
-from synaptic.bench.load.measurement import run_of, shape_of_runs
-from synaptic.bench.result import METRICS, MOST_ERRORS, TIMES, Identity, Limits, Result, Run, Shape, Software
+from synaptic.bench.load.measurement import point_of_runs, run_of
+from synaptic.bench.result import METRICS, MOST_ERRORS, TIMES, Identity, Limits, LoadPoint, Result, Run, Software
 from synaptic.bench.sample import DEFINITIONS, Sample
 from synaptic.errors import UsageError
 from synaptic.terminal import one_line
@@ -41,10 +41,10 @@ def is_guidellm(document: object) -> bool:
 def from_vllm(document: Values, path: Path) -> Result:
     """Raises UsageError."""
     try:
-        shape = _shape_of_vllm(document)
+        point = _point_of_vllm(document)
         at = float(calendar.timegm(time.strptime(str(document["date"]), "%Y%m%d-%H%M%S")))
         software = Software("vllm bench serve", "", one_line(str(document.get("backend", "")), 40))
-        return _result(document, path, at, str(document["model_id"]), software, (shape,))
+        return _result(document, path, at, str(document["model_id"]), software, (point,))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise UsageError(f"{path} is not what vllm bench serve writes", hint="vllm bench serve … --save-result --save-detailed") from error
 
@@ -53,15 +53,15 @@ def from_guidellm(document: Values, path: Path) -> Result:
     """Raises UsageError."""
     try:
         benchmarks = document["benchmarks"]
-        shapes = tuple(map(_shape_of_guidellm, benchmarks))
+        points = tuple(map(_point_of_guidellm, benchmarks))
         about, asked = document["metadata"], benchmarks[0]["config"]["backend"]
         software = Software("guidellm", one_line(str(about.get("guidellm_version", "")), 40), one_line(str(asked.get("target", "")), 200))
-        return _result(document, path, float(benchmarks[0]["start_time"]), str(asked.get("model") or "not named"), software, shapes)
+        return _result(document, path, float(benchmarks[0]["start_time"]), str(asked.get("model") or "not named"), software, points)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise UsageError(f"{path} is not what guidellm writes", hint="guidellm run … --output kind=json,path=FILE") from error
 
 
-def _result(document: Values, path: Path, at: float, model: str, software: Software, shapes: tuple[Shape, ...]) -> Result:
+def _result(document: Values, path: Path, at: float, model: str, software: Software, points: tuple[LoadPoint, ...]) -> Result:
     kind = software.engine.split()[0]
     return Result(
         id=f"{kind}-{hashlib.sha256(repr(document).encode()).hexdigest()[:12]}",
@@ -73,19 +73,19 @@ def _result(document: Values, path: Path, at: float, model: str, software: Softw
         route=None,
         config={"imported": path.name},
         limits=NO_LIMITS,
-        shapes=shapes,
+        points=points,
         definitions=DEFINITIONS,
         telemetry={},
     )
 
 
-def _shape_of_vllm(said: Values) -> Shape:
+def _point_of_vllm(said: Values) -> LoadPoint:
     rate = None if str(said["request_rate"]) == "inf" else float(said["request_rate"])
     most = said.get("max_concurrency") or said.get("num_prompts") or 1
     seconds = float(said["duration"])
     if "ttfts" in said:
         run = run_of(0, seconds, list(_samples_of_vllm(said)), NO_LIMITS)
-        return shape_of_runs("vllm bench serve", None if rate else int(most), rate, [run])
+        return point_of_runs("vllm bench serve", None if rate else int(most), rate, [run])
     return _summed_up(said, None if rate else int(most), rate, seconds)
 
 
@@ -109,7 +109,7 @@ def _samples_of_vllm(said: Values) -> Iterator[Sample]:
         )
 
 
-def _summed_up(said: Values, concurrency: int | None, rate: float | None, seconds: float) -> Shape:
+def _summed_up(said: Values, concurrency: int | None, rate: float | None, seconds: float) -> LoadPoint:
     """Without its details there is one mean of each, and no interval."""
     done, failed = int(said["completed"]), int(said.get("failed", 0))
     times = {metric: _figure(said, f"{'e2el' if metric == 'e2e' else metric}_ms", done) for metric in TIMES}
@@ -118,7 +118,7 @@ def _summed_up(said: Values, concurrency: int | None, rate: float | None, second
     if goodput is not None:
         figures["goodput"] = Figure(1, float(goodput), None)
     run = Run(0, seconds, {metric: figures[metric].mean for metric in METRICS})
-    whole = shape_of_runs("vllm bench serve", concurrency, rate, [run])
+    whole = point_of_runs("vllm bench serve", concurrency, rate, [run])
     sizes = {"prompt_tokens": said["total_input_tokens"], "completion_tokens": said["total_output_tokens"]}
     counts = {name: Figure(done, total / done if done else None, None) for name, total in sizes.items()}
     why = f"{failed} of {done + failed} requests failed" if failed > MOST_ERRORS * (done + failed) else ""
@@ -134,14 +134,14 @@ def _figure(said: Values, name: str, count: int) -> Figure:
     return Figure(count, float(said[f"mean_{name}"]), None, **{rank: float(value) for rank, value in enough.items()})
 
 
-def _shape_of_guidellm(benchmark: Values) -> Shape:
+def _point_of_guidellm(benchmark: Values) -> LoadPoint:
     strategy, listed = benchmark["config"]["strategy"], benchmark["requests"]
     kind = str(strategy["type_"])
     rate = float(strategy["rate"]) if kind in ("constant", "poisson") else None
     most = None if rate or kind == "trace" else int(strategy.get("streams") or strategy.get("max_concurrency") or 1)
     origin = float(benchmark["start_time"])
     samples = [_sample_of_guidellm(each, origin, status) for status in ("successful", "incomplete", "errored") for each in listed[status]]
-    return shape_of_runs(f"guidellm {kind}", most, rate, [run_of(0, float(benchmark["duration"]), samples, NO_LIMITS)])
+    return point_of_runs(f"guidellm {kind}", most, rate, [run_of(0, float(benchmark["duration"]), samples, NO_LIMITS)])
 
 
 def _sample_of_guidellm(said: Values, origin: float, status: str) -> Sample:

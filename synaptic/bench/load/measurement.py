@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from synaptic.bench.figures import figure
 from synaptic.bench.load.mixes import Mix, prompts
 from synaptic.bench.load.sending import Asked, closed_loop, open_loop, poisson
-from synaptic.bench.result import METRICS, MOST_ERRORS, TIMES, Cache, Limits, Run, Shape, load_told
+from synaptic.bench.result import METRICS, MOST_ERRORS, TIMES, Cache, Limits, LoadPoint, Run, load_told
 from synaptic.bench.sample import Sample, measured
 from synaptic.errors import EngineError
 from synaptic.results import plural
@@ -48,7 +48,7 @@ class Asking:
 
 
 class Measurement:
-    """What has been measured so far is in `shapes()` at any time: an interrupted one keeps it. `tell`: hears (done, of)."""
+    """What has been measured so far is in `points()` at any time: an interrupted one keeps it. `tell`: hears (done, of)."""
 
     def __init__(self, asking: Asking, asked: Asked, tell: Callable[[str, int, int], None]) -> None:
         self.asking = asking
@@ -69,8 +69,8 @@ class Measurement:
         if load not in self._behind:
             await self._repeat(load, repeat)
 
-    def shapes(self) -> tuple[Shape, ...]:
-        return tuple(shape_of(load, runs, self._behind.get(load, "")) for load, runs in self._runs.items() if runs)
+    def points(self) -> tuple[LoadPoint, ...]:
+        return tuple(point_of(load, runs, self._behind.get(load, "")) for load, runs in self._runs.items() if runs)
 
     async def _warm_up(self, load: Load) -> None:
         """An RPC worker gets a new graph for each new shape of batch: that belongs to no measurement."""
@@ -160,21 +160,21 @@ def run_of(repeat: int, seconds: float, samples: Sequence[Sample], limits: Limit
     return Run(repeat, round(seconds, 3), means, tuple(samples))
 
 
-def shape_of(load: Load, runs: Sequence[Run], behind: str = "") -> Shape:
+def point_of(load: Load, runs: Sequence[Run], behind: str = "") -> LoadPoint:
     """`behind`: why it was stopped early."""
     mix = load.mix
-    return shape_of_runs(mix.name, load.concurrency, load.rate, runs, behind, may_cache=mix.may_cache)
+    return point_of_runs(mix.name, load.concurrency, load.rate, runs, behind, may_cache=mix.may_cache)
 
 
-def shape_of_runs(
+def point_of_runs(
     mix: str, concurrency: int | None, rate: float | None, runs: Sequence[Run], behind: str = "", *, may_cache: bool = False
-) -> Shape:
+) -> LoadPoint:
     """All repeats of one load. `may_cache`: a prompt may lie in the server's cache, so that speaks not against it."""
     everything = [sample for run in runs for sample in run.requests]
     errors = sum(not sample.is_whole and not sample.truncated for sample in everything)
     truncated = sum(sample.truncated for sample in everything)
     figures = {metric: figure([_of_run(metric, run) for run in runs]) for metric in (*METRICS, "prompt_tokens", "completion_tokens")}
-    return Shape(
+    return LoadPoint(
         mix=mix,
         concurrency=concurrency,
         rate=rate,

@@ -52,13 +52,13 @@ def _said(value: Json) -> str:
 def _figures(result: Result) -> str:
     rows = [
         [
-            shape.mix,
-            shape.load,
-            *(interval(shape.of(metric)) for metric in METRICS),
-            f"{shape.errors + shape.truncated} of {shape.requests}",
-            f"{shape.cache.cached_tokens} of {shape.cache.prompt_tokens} tokens",
+            point.mix,
+            point.load,
+            *(interval(point.of(metric)) for metric in METRICS),
+            f"{point.errors + point.truncated} of {point.requests}",
+            f"{point.cache.cached_tokens} of {point.cache.prompt_tokens} tokens",
         ]
-        for shape in result.shapes
+        for point in result.points
     ]
     return _table(["mix", "load", *(f"{metric}, {UNITS[metric]}" for metric in METRICS), "failed", "cached"], rows)
 
@@ -66,10 +66,10 @@ def _figures(result: Result) -> str:
 def _percentiles(result: Result) -> str:
     ranks = ("p50", "p90", "p95", "p99")
     rows = [
-        [shape.mix, shape.load, metric, str(figure.n), *(number(getattr(figure, rank)) for rank in ranks)]
-        for shape in result.shapes
+        [point.mix, point.load, metric, str(figure.n), *(number(getattr(figure, rank)) for rank in ranks)]
+        for point in result.points
         for metric in METRICS[:4]
-        if (figure := shape.of(metric)).n
+        if (figure := point.of(metric)).n
     ]
     return _table(["mix", "load", "ms", "n", *ranks], rows)
 

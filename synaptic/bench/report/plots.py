@@ -39,14 +39,14 @@ def _drawn(result: Result, path: Path, how: object) -> Path:
 
 def _throughput(result: Result, axes: Axes) -> None:
     """Each point a load; those of one mix are joined, and named on one side of their line."""
-    for number, mix in enumerate(dict.fromkeys(shape.mix for shape in result.shapes)):
-        known = [shape for shape in result.shapes if shape.mix == mix and shape.e2e.mean is not None]
-        points = [(shape.throughput.mean or 0.0, shape.e2e.mean or 0.0) for shape in known]
-        axes.plot([x for x, _ in points], [y for _, y in points], "o-", label=mix)
+    for number, mix in enumerate(dict.fromkeys(point.mix for point in result.points)):
+        known = [point for point in result.points if point.mix == mix and point.e2e.mean is not None]
+        drawn = [(point.throughput.mean or 0.0, point.e2e.mean or 0.0) for point in known]
+        axes.plot([x for x, _ in drawn], [y for _, y in drawn], "o-", label=mix)
         above = number % 2 == 0
-        for shape, point in zip(known, points, strict=True):
+        for point, place in zip(known, drawn, strict=True):
             offset, side = ((-5, 5), "right") if above else ((5, -12), "left")
-            axes.annotate(shape.load, point, xytext=offset, textcoords="offset points", ha=side, fontsize=8)
+            axes.annotate(point.load, place, xytext=offset, textcoords="offset points", ha=side, fontsize=8)
     axes.margins(0.15)
     axes.set(xlabel="throughput, tokens/s", ylabel="e2e, ms", title="throughput against latency")
     axes.set_ylim(bottom=0)
@@ -54,10 +54,10 @@ def _throughput(result: Result, axes: Axes) -> None:
 
 
 def _first(result: Result, axes: Axes) -> None:
-    for shape in result.shapes:
-        values = sorted(sample.ttft for run in shape.runs for sample in run.requests if sample.is_whole and sample.ttft is not None)
+    for point in result.points:
+        values = sorted(sample.ttft for run in point.runs for sample in run.requests if sample.is_whole and sample.ttft is not None)
         if values:
-            axes.step(values, [(place + 1) / len(values) for place in range(len(values))], where="post", label=f"{shape.mix}, {shape.load}")
+            axes.step(values, [(place + 1) / len(values) for place in range(len(values))], where="post", label=f"{point.mix}, {point.load}")
     axes.set(xlabel="ttft, ms", ylabel="share of the requests", title="time to the first token", ylim=(0, 1.02))
     if axes.has_data():
         axes.legend()

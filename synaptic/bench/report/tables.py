@@ -7,7 +7,7 @@ from typing import Any
 from synaptic.bench.explained import Explained, explained
 from synaptic.bench.figures import Figure
 from synaptic.bench.report.nodes import nodes
-from synaptic.bench.result import METRICS, TIMES, UNITS, Result, Shape
+from synaptic.bench.result import METRICS, TIMES, UNITS, LoadPoint, Result
 from synaptic.results import Cell, Facts, Rows, plural, to_json
 
 BUSY = 0.5  # of one core: from here on the client may be what is measured
@@ -44,21 +44,21 @@ def engine(result: Result) -> str:
     return " ".join(filter(None, (result.software.engine, result.software.build, f"at {result.software.where}")))
 
 
-def figures(result: Result) -> Rows[Shape]:
-    columns = {metric: (lambda shape, metric=metric: interval(shape.of(metric), metric)) for metric in METRICS}
+def figures(result: Result) -> Rows[LoadPoint]:
+    columns = {metric: (lambda point, metric=metric: interval(point.of(metric), metric)) for metric in METRICS}
     return Rows(
         key="shapes",
-        items=result.shapes,
-        columns={"mix": lambda shape: shape.mix, "load": lambda shape: shape.load, **columns, "failed": _failed, "cached": _cached},
+        items=result.points,
+        columns={"mix": lambda point: point.mix, "load": lambda point: point.load, **columns, "failed": _failed, "cached": _cached},
     )
 
 
-def percentiles(result: Result) -> Rows[tuple[Shape, str]]:
-    """A row for each time of each shape."""
+def percentiles(result: Result) -> Rows[tuple[LoadPoint, str]]:
+    """A row for each time of each load."""
     ranks = {rank: (lambda row, rank=rank: number(getattr(row[0].of(row[1]), rank))) for rank in ("p50", "p90", "p95", "p99")}
     return Rows(
         key="percentiles",
-        items=[(shape, metric) for shape in result.shapes for metric in TIMES if shape.of(metric).n],
+        items=[(point, metric) for point in result.points for metric in TIMES if point.of(metric).n],
         columns={
             "mix": lambda row: row[0].mix,
             "load": lambda row: row[0].load,
@@ -75,8 +75,8 @@ def predicted(result: Result) -> Rows[Explained]:
         key="predicted",
         items=explained(result),
         columns={
-            "mix": lambda each: each.shape.mix,
-            "load": lambda each: each.shape.load,
+            "mix": lambda each: each.point.mix,
+            "load": lambda each: each.point.load,
             "tok/s, predicted": lambda each: " to ".join(map(number, each.said.tokens_per_second)),
             "measured": lambda each: number(each.measured.tokens_per_second),
             "answers at work": lambda each: str(each.said.slots),
@@ -86,20 +86,20 @@ def predicted(result: Result) -> Rows[Explained]:
     )
 
 
-def plot(result: Result) -> Rows[Shape]:
+def plot(result: Result) -> Rows[LoadPoint]:
     """Throughput against the load, as bars."""
-    most = max((shape.throughput.mean or 0.0 for shape in result.shapes), default=0.0)
+    most = max((point.throughput.mean or 0.0 for point in result.points), default=0.0)
 
-    def bar(shape: Shape) -> str:
-        return "█" * round(BAR * (shape.throughput.mean or 0.0) / most) if most else ""
+    def bar(point: LoadPoint) -> str:
+        return "█" * round(BAR * (point.throughput.mean or 0.0) / most) if most else ""
 
     columns = {
-        "mix": lambda shape: shape.mix,
-        "load": lambda shape: shape.load,
+        "mix": lambda point: point.mix,
+        "load": lambda point: point.load,
         "": bar,
-        "tok/s": lambda shape: number(shape.throughput.mean),
+        "tok/s": lambda point: number(point.throughput.mean),
     }
-    return Rows(key="plot", items=result.shapes, columns=columns)
+    return Rows(key="plot", items=result.points, columns=columns)
 
 
 def definitions(result: Result) -> Rows[tuple[str, str]]:
@@ -108,18 +108,18 @@ def definitions(result: Result) -> Rows[tuple[str, str]]:
 
 
 def notes(result: Result) -> str | None:
-    said = [f"{shape.mix}, {shape.load}: not comparable, for {shape.why_not}" for shape in result.shapes if shape.why_not]
-    silent = sum(shape.cache.unknown for shape in result.shapes)
+    said = [f"{point.mix}, {point.load}: not comparable, for {point.why_not}" for point in result.points if point.why_not]
+    silent = sum(point.cache.unknown for point in result.points)
     if silent:
         said.append(f"of {plural(silent, 'answer')} the server did not say whether its cache held a part of the prompt")
-    busy = max((run.client for shape in result.shapes for run in shape.runs), default=0.0)
+    busy = _busiest(result)
     if busy > BUSY:
         said.append(f"measuring itself took up to {busy:.0%} of one core: a server this fast is faster than what is shown")
     found = result.config.get("preflight")
     for each in found if isinstance(found, list) else []:
         if isinstance(each, dict):
             said.append(f"{each['what']}: {each['detail']}")
-    if any(len(shape.runs) < 3 for shape in result.shapes):
+    if any(len(point.runs) < 3 for point in result.points):
         said.append("fewer than 3 repeats: the intervals say little")
     return "\n".join(said) or None
 
@@ -148,20 +148,24 @@ def overhead(result: Result) -> str:
         if isinstance(said, dict) and said.get("trouble")
     ]
     watched = ", ".join(f"watching {node} took {share:.2%} of one core" for node, share in shares.items()) or "nothing was watched"
-    busy = max((run.client for shape in result.shapes for run in shape.runs), default=0.0)
+    busy = _busiest(result)
     asking = [f"sending the requests and reading the answers up to {busy:.1%}"] if busy else []
     return "; ".join([watched, *asking, *trouble])
 
 
-def _failed(shape: Shape) -> Cell:
-    text = (
-        f"{shape.errors} + {shape.truncated} truncated of {shape.requests}" if shape.errors + shape.truncated else f"0 of {shape.requests}"
-    )
-    return Cell(text, "bad" if shape.errors + shape.truncated else "")
+def _busiest(result: Result) -> float:
+    """The share of one core that asking took, in the repeat where it took most."""
+    return max((run.client for point in result.points for run in point.runs), default=0.0)
 
 
-def _cached(shape: Shape) -> str:
-    return f"{shape.cache.cached_tokens} of {shape.cache.prompt_tokens} tokens"
+def _failed(point: LoadPoint) -> Cell:
+    if not point.errors + point.truncated:
+        return Cell(f"0 of {point.requests}")
+    return Cell(f"{point.errors} + {point.truncated} truncated of {point.requests}", "bad")
+
+
+def _cached(point: LoadPoint) -> str:
+    return f"{point.cache.cached_tokens} of {point.cache.prompt_tokens} tokens"
 
 
 def _limit(value: float | None) -> str:

@@ -13,12 +13,16 @@ from synaptic.bench.telemetry.moment import LOOPBACK, Gpu, Moment, gpus_of
 from synaptic.bench.telemetry.scrape import Sampled
 
 GPUS, ENDS = "@gpu", "@end"
+_NETWORK = ("node_network_transmit_bytes_total", "node_network_receive_bytes_total")
 _TIMES = re.compile(r"(\d+)m([\d.]+)s (\d+)m([\d.]+)s")
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """Counters: (busy, all) seconds or ticks of each core; bytes. `cost`: seconds of processor time that looking took so far."""
+    """
+    `cores`: (busy, all) seconds or ticks of each since it was started; `sent` and `received`: bytes since then. `memory` and
+    `swap`: bytes in use now. `cost`: seconds of processor time that looking took so far.
+    """
 
     cores: tuple[tuple[float, float], ...]
     memory: int
@@ -75,9 +79,6 @@ def moment(at: float, before: Reading, now: Reading) -> Moment:
     cores = tuple(_percent(then, later) for then, later in zip(before.cores, now.cores, strict=False))
     cpu = round(sum(cores) / max(len(cores), 1), 1)
     return Moment(at, cpu, cores, now.memory, now.swap, max(0, now.sent - before.sent), max(0, now.received - before.received), now.gpus)
-
-
-_NETWORK = ("node_network_transmit_bytes_total", "node_network_receive_bytes_total")
 
 
 def _core(line: str) -> tuple[float, float]:

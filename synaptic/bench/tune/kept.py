@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from synaptic import __version__
 from synaptic.bench.decisions import Decision
 from synaptic.bench.kept import new_id
-from synaptic.bench.load.measurement import WARM_UP, shape_of
+from synaptic.bench.load.measurement import WARM_UP, point_of
 from synaptic.bench.result import Identity, Result, Software
 from synaptic.bench.sample import DEFINITIONS
 from synaptic.bench.tune.values import CONTEXT, COST, Candidate, Objective, Visit
@@ -59,7 +59,7 @@ def result_of(about: About, candidate: Candidate, visits: Sequence[Visit], *, co
         route=None,
         config=config,
         limits=objective.limits,
-        shapes=(shape_of(objective.load, [visit.run for visit in visits]),),
+        points=(point_of(objective.load, [visit.run for visit in visits]),),
         definitions=DEFINITIONS,
         telemetry={},
         prediction=to_json(candidate.prediction) if candidate.prediction else None,

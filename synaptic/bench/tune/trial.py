@@ -46,10 +46,10 @@ class Trial:
         load = self._objective.load
         measurement = Measurement(Asking((load,), self._requests, 1, seed, self._objective.limits), asked, self._hear)
         await in_turns([measurement])
-        shape = measurement.shapes()[0]
-        if shape.why_not:
-            raise EngineError(shape.why_not, hint="try: bench run, to see its errors")
-        return Visit(shape.runs[0], time.monotonic() - began, sum(share.kv_bytes for share in server.coordinator.shares()))
+        point = measurement.points()[0]
+        if point.why_not:
+            raise EngineError(point.why_not, hint="try: bench run, to see its errors")
+        return Visit(point.runs[0], time.monotonic() - began, sum(share.kv_bytes for share in server.coordinator.shares()))
 
     def _hear(self, what: str, done: int, of: int) -> None:
         self._tell(f"{what}, {done} of {of} requests" if of else what)
