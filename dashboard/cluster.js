@@ -38,10 +38,10 @@ function firstSteps() {
 function tiles({ summary, distributed, model, machines, answers, coordinators: split }) {
   const { workers, servers, coordinators, answering, tokens_per_second } = summary;
   const held = machines.flatMap((each) => each.holds).reduce((sum, each) => sum + each.model_bytes + each.kv_bytes + each.compute_bytes, 0);
-  const starting = split.filter((each) => each.state === "starting").length;
+  const [starting, failed] = ["starting", "failed"].map((word) => split.filter((each) => each.state === word).length);
   return [
     tile("workers ready", of(workers), ...health(workers, workers.known ? "all well" : "try: rpc discover")),
-    tile("coordinators", of(coordinators), ...(starting ? [`◐ ${starting} loading`, "attention"] : [held ? `${bytes(held)} loaded` : "nothing loaded", ""])),
+    tile("coordinators", of(coordinators), ...(failed ? [`✗ ${failed} failed`, "bad"] : starting ? [`◐ ${starting} loading`, "attention"] : [held ? `${bytes(held)} loaded` : "nothing loaded", ""])),
     tile("speed", tokens_per_second ? speed(tokens_per_second) : answering ? "waiting" : "idle", answering ? plural(answering, "answer") : last(answers.recent), tokens_per_second ? "good" : ""),
     tile("servers", of(servers), ...health(servers, "Ollama, OpenAI")),
     tile("model", named(model), distributed ? "distributed on" : "distributed off"),
@@ -73,7 +73,13 @@ function card(machine, at) {
     machine.holds.map(holding),
     machine.loaded.length ? h("p", { class: "holding" }, h("strong", {}, named(machine.loaded.join(", "))), machine.loaded_bytes ? ` ${bytes(machine.loaded_bytes)} in memory` : " loaded") : null,
     machine.detail && h("p", { class: `cause ${tone === "good" ? "dim" : tone}` }, machine.detail),
-    tone !== "good" && !isHere && h("p", { class: "dim" }, machine.last_seen ? `last answered ${duration(at - machine.last_seen)} ago · try: ` : "try: ", command(LOOK[machine.kind])));
+    tone !== "good" && !isHere && h("p", { class: "dim" }, `${away(machine, at)}try: `, command(LOOK[machine.kind])));
+}
+
+/** Since when nothing is heard of it. A worker in use answers its coordinator, not us: when it last did so nobody knows. */
+function away({ health, state: doing, since, last_seen }, at) {
+  if (health === "lost") return doing === "in-use" ? "" : `lost ${duration(at - since)} ago · `;
+  return last_seen ? `last answered ${duration(at - last_seen)} ago · ` : "";
 }
 
 function facts(machine, isHere) {

@@ -17,7 +17,7 @@ export function showHeader(now) {
     workers.known ? `${workers.ready} of ${plural(workers.known, "worker")} ready` : "no workers yet",
     up.length ? up.map((each) => `${file(each.model)} ${each.backends.length ? `over ${plural(each.backends.length, "worker")}` : "on this machine"}`).join(", ")
       : loading ? `${file(loading.model)} is loading` : `model ${file(now.model)}`,
-    answering ? plural(answering, "answer") + (tokens_per_second ? ` at ${speed(tokens_per_second)}` : "") : "idle",
+    answering ? plural(answering, "answer").replace(" ", "\u00a0") + (tokens_per_second ? ` at ${speed(tokens_per_second)}` : "") : "idle",
   ];
   $("headline").textContent = visible(words.join(" · "));
   $("version").textContent = now.version;
@@ -56,6 +56,7 @@ export function showLink(link, seconds) {
   if (pill.dataset.state !== link) say(SAID[link]);
   pill.dataset.state = link;
   pill.textContent = { open: "● live", waiting: "✗ disconnected", locked: "! locked" }[link];
+  if (link !== "open") document.title = `${pill.textContent} · synaptic`; // no speed of a program that is gone
   document.body.classList.toggle("stale", link !== "open");
   banner.hidden = link !== "waiting";
   if (link !== "waiting") return;

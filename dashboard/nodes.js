@@ -13,7 +13,7 @@ export function showNodes(now) {
 
 function card(node, at) {
   const { sign, tone, word } = fares(node);
-  const facts = [`${node.software || KINDS[node.kind]} ${node.version}`.trim(), node.latency_ms !== null && ms(node.latency_ms), node.tokens_per_second && speed(node.tokens_per_second), node.memory && `${bytes(node.memory)} loaded`, node.has_gpu && "GPU", node.running && plural(node.running, "request")];
+  const facts = [`${node.software || KINDS[node.kind]} ${node.version ?? ""}`.trim(), node.latency_ms !== null && ms(node.latency_ms), node.tokens_per_second && speed(node.tokens_per_second), node.memory && `${bytes(node.memory)} loaded`, node.has_gpu && "GPU", node.running && plural(node.running, "request")];
   const name = node.name || node.endpoint;
   return h("article", { class: `card machine is-${tone}`, "aria-label": name, "data-key": node.url },
     h("header", {}, h("h3", {}, named(name)), h("span", { class: `state ${tone}` }, `${sign} ${word}`)),

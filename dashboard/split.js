@@ -28,7 +28,7 @@ function picture(split, now, width) {
   return h("article", { class: "card splitting", "aria-label": split.model, "data-key": split.name },
     h("header", {}, h("h3", {}, named(split.model)), h("p", { class: "dim facts-of" }, facts.filter(Boolean).join(" · ")), h("span", { class: `state ${tone}` }, `${sign} ${word}${rate ? ` · writing ${plural(running.length, "answer")}` : ""}`)),
     split.cause && h("p", { class: "cause bad" }, split.cause),
-    holders.length ? [split.cut === "layers" ? layers(holders, width) : slices(split, holders), drawing(split, holders, width, rate)] : h("p", { class: "dim" }, split.state === "starting" ? "loading; where its layers lie shows as soon as its log proves it" : "nothing is known of its layers"));
+    holders.length ? [split.cut === "layers" ? layers(split, holders, width) : slices(split, holders), drawing(split, holders, width, rate)] : h("p", { class: "dim" }, split.state === "starting" ? "loading; where its layers lie shows as soon as its log proves it" : "nothing is known of its layers"));
 }
 
 /** A coordinator is as well as its workers: without one of them it answers nobody. */
@@ -59,10 +59,11 @@ function whichLayers(cut, first, last) {
 }
 
 /** All layers in a row, each holder's with a look of its own and its number of layers in it. */
-function layers(holders, width) {
+function layers(split, holders, width) {
   const holding = holders.filter(({ share }) => share.layers);
   const total = holding.reduce((sum, { share }) => sum + share.layers, 0);
-  if (!total) return null;
+  if (!total) // its room is kept: what lies below stays where it is when the layers arrive
+    return split.state === "starting" && split.layers ? layerRow(`layers 1–${split.layers}`, `${plural(split.layers, "layer")}, on the way`, 26, s("rect", { width: "100%", height: 26, class: "unplaced" })) : null;
   let x = 0;
   const pieces = holding.map(({ endpoint, index, share, which }) => {
     const part = (share.layers / total) * 100, left = x;

@@ -28,9 +28,11 @@ export function startTabs() {
   for (const button of buttons) {
     button.addEventListener("click", () => openTab(button.dataset.tab));
     button.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (!step) return;
-      const next = buttons[(buttons.indexOf(button) + step + buttons.length) % buttons.length];
+      const at = buttons.indexOf(button);
+      const to = { ArrowRight: (at + 1) % buttons.length, ArrowLeft: at - 1, Home: 0, End: -1 }[event.key];
+      if (to === undefined) return;
+      event.preventDefault(); // the page does not scroll
+      const next = buttons.at(to);
       openTab(next.dataset.tab);
       next.focus();
     });

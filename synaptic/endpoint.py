@@ -46,8 +46,11 @@ class Endpoint:
 
     @property
     def is_loopback(self) -> bool:
-        """Certainly this machine; any other host may be too."""
-        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+        """Certainly this machine; any other host may be too, and a name that begins with 127. may be anyone's."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
 
 def parse_list(text: str, default_port: int = RPC_PORT) -> tuple[list[Endpoint], list[str]]:

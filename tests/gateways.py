@@ -99,10 +99,9 @@ async def serving(
 
 
 @contextlib.contextmanager
-def making_vectors(llama_server: Path) -> Iterator[str]:
+def making_vectors(llama_server: Path, how: Sequence[str] = ("--embeddings", "--pooling", "mean")) -> Iterator[str]:
     """A real llama-server that makes embeddings with the demo, as `vectors`; its URL."""
-    words = [str(llama_server), "-m", str(DEMO), "--alias", "vectors", "--host", "127.0.0.1", "--port", "0", "--embeddings"]
-    words += ["--pooling", "mean", "--no-ui"]
+    words = [str(llama_server), "-m", str(DEMO), "--alias", "vectors", "--host", "127.0.0.1", "--port", "0", "--no-ui", *how]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ, text=True)
     try:
         yield next(line.split()[-1] for line in process.stdout if "listening on http" in line)

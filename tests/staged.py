@@ -61,6 +61,7 @@ def worker(endpoint: str, *, is_lost: bool = False) -> Machine:
         total=24 * GIB,
         free=3 * GIB,
         last_seen=1.0,
+        since=70.0,
         holds=() if is_lost else (Holding(MODEL, "llama.cpp", "layers", 2, 2 * GIB, GIB // 2, GIB // 4),),
         sent_per_second=1_234_567.0,
         received_per_second=98_765.0,
@@ -91,7 +92,7 @@ def snapshot(machines: Sequence[Machine], splits: Sequence[Split], *, running: S
             "nodes": [],
             "answers": {"running": running, "recent": []},
             "works": [],
-            "alerts": list(alerts(machines, splits)),
+            "alerts": alerts(machines, splits),
             "gateway": {"url": None},
             "history": [],
         }
@@ -112,6 +113,9 @@ class Stage:
 
     def show(self, document: Snapshot) -> None:
         self._sockets[-1].send(json.dumps(document))
+
+    def leave(self) -> None:
+        self._sockets[-1].close()
 
     def _open(self, socket: WebSocketRoute) -> None:
         self._sockets.append(socket)

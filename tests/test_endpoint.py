@@ -52,6 +52,22 @@ def test_refuses_the_rest_with_a_sentence(text: str) -> None:
     assert "\x1b" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("http://10.0.0.1:7/x", "not an address: http://10.0.0.1:7/x", "write host:port, such as 10.0.0.1:7"),
+        ("a b", "not an address: a b", "write host:port, such as 192.168.1.10:50052"),
+        ("", "not an address: (empty)", "write host:port, such as 192.168.1.10:50052"),
+        ("a:99999", "not a port: 99999 in a:99999", "a port is a number from 1 to 65535"),
+        ("a:", "not a port: (empty) in a:", "a port is a number from 1 to 65535"),
+    ],
+)
+def test_says_what_was_wrong_and_what_to_write(text: str, message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Endpoint.parse(text)
+    assert (str(caught.value), caught.value.hint) == (message, hint)
+
+
 def test_writes_what_it_reads() -> None:
     for text in ("10.0.0.1:50052", "[::1]:50052"):
         assert str(Endpoint.parse(text)) == text
@@ -62,6 +78,18 @@ def test_a_list_keeps_the_good_once_and_names_each_bad_one() -> None:
     assert list(map(str, good)) == ["a:1", "b:50052", "[::1]:50052"]
     assert len(bad) == 3
     assert "-x:1" in bad[1]
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.3.2.1", "::1", "0:0:0:0:0:0:0:1"])
+def test_this_machine_is_known_by_its_own_addresses(host: str) -> None:
+    assert Endpoint(host, 1).is_loopback
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1.nip.io", "127.example.org", "localhost.example.org", "10.0.0.1", "0.0.0.0", "::", "::2", "fe80::1%lo"]
+)
+def test_whatever_could_be_another_machine_is_not_taken_for_this_one(host: str) -> None:
+    assert not Endpoint(host, 1).is_loopback
 
 
 def test_endpoints_sort_and_hash() -> None:

@@ -2,7 +2,7 @@
 What servers say they can answer with, made plausible. Pure.
 
     Ollama      /api/tags   {"models": [{"name", "size", "digest", "details": {"family", "parameter_size": "8.0B", …}}]}
-                /api/ps     {"models": [{"name", "size", "size_vram"}]}: those in memory now
+                /api/ps     {"models": [{"name", "size", "size_vram", "expires_at"}]}: those in memory now
     OpenAI      /v1/models  {"data": [{"id", "meta": {"n_params", "size", "n_ctx"} (llama-server), "max_model_len" (vLLM)}]}
 """
 
@@ -20,15 +20,16 @@ MOST = 2000  # models of one server
 LONGEST_NAME = 300  # characters
 _LARGEST = 1 << 60
 _SIZE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?) ?([KMBT]?)\Z")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)\Z", re.ASCII)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _HELD = (LLAMA_SERVER, VLLM, DLLAMA_API)  # these serve what they have in memory
 
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """What Ollama has in memory: names, bytes in all, and bytes of them on GPUs."""
+    """What Ollama has in memory: of each name until when and how many bytes of it on GPUs, bytes in all, and of these on GPUs."""
 
-    names: frozenset[str]
+    names: Mapping[str, tuple[str, int]]
     bytes: int
     on_gpu: int = 0
 
@@ -39,7 +40,7 @@ def of_ollama(tags: object, loaded: Loaded, url: str) -> tuple[Offer, ...]:
 
 def loaded_at(ps: object) -> Loaded:
     entries = _entries(ps, "models", "name")
-    names = frozenset(_text(entry, "name") for entry in entries)
+    names = {_text(entry, "name"): (_moment(entry, "expires_at"), _count(entry, "size_vram")) for entry in entries}
     return Loaded(names, sum(_count(entry, "size") for entry in entries), sum(_count(entry, "size_vram") for entry in entries))
 
 
@@ -56,6 +57,7 @@ def parameters(text: str) -> int:
 def _tag(entry: Mapping[str, object], loaded: Loaded, url: str) -> Offer:
     details = _object(entry, "details")
     name = _text(entry, "name")
+    until, on_gpu = loaded.names.get(name, ("", 0))
     return Offer(
         name,
         url,
@@ -67,6 +69,8 @@ def _tag(entry: Mapping[str, object], loaded: Loaded, url: str) -> Offer:
         context=_count(details, "context_length"),
         digest=_shown(entry, "digest", 80),
         is_loaded=name in loaded.names,
+        loaded_until=until,
+        on_gpu=on_gpu,
     )
 
 
@@ -104,6 +108,11 @@ def _object(body: Mapping[str, object], key: str) -> Mapping[str, object]:
 def _text(body: Mapping[str, object], key: str) -> str:
     value = body.get(key)
     return value if isinstance(value, str) else ""
+
+
+def _moment(body: Mapping[str, object], key: str) -> str:
+    text = _text(body, key)
+    return text if _MOMENT.match(text) else ""
 
 
 def _shown(body: Mapping[str, object], key: str, most: int = 40) -> str:

@@ -25,6 +25,8 @@ class Offer:
     context: int = 0
     digest: str = ""
     is_loaded: bool = False
+    loaded_until: str = ""  # as Ollama writes a moment
+    on_gpu: int = 0  # bytes of it there
 
 
 @dataclasses.dataclass(frozen=True)

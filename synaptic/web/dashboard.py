@@ -8,6 +8,8 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from synaptic.endpoint import Endpoint
+
 if TYPE_CHECKING:
     from synaptic.session import Session
     from synaptic.web.listen import Listening
@@ -52,13 +54,13 @@ class Dashboard:
     async def _open(self, host: str, port: int) -> None:
         from synaptic.web.app import make
         from synaptic.web.listen import listen
-        from synaptic.web.security import hosts_of, is_loopback, kept_token
+        from synaptic.web.security import hosts_of, kept_token
         from synaptic.web.wiring import Wiring
 
         state = self._session.environment.state_dir
         self._token = await asyncio.to_thread(kept_token, state / TOKEN_FILE if state else None)
         wiring = Wiring(self._session)
-        app = make(self._session, wiring, hosts=hosts_of(host), token=self._token, reads_are_open=is_loopback(host))
+        app = make(self._session, wiring, hosts=hosts_of(host), token=self._token, reads_are_open=Endpoint(host, port).is_loopback)
         self._listening = await listen(app, host, port)
         self._address = _shown(self._listening, host)
         self._wiring = wiring

@@ -85,11 +85,11 @@ def told(event: Event) -> str | None:
         case Noticed():
             return event.text
         case ChildChanged():
-            return f"{event.child}: {event.before} → {event.after}{f' ({event.cause})' if event.cause else ''}"
+            return f"{event.child}: {event.before} → {event.after}{_aside(event.cause)}"
         case BackendChecked():
             if event.detail.startswith("in use"):  # and by whom
                 return f"{event.kind} {event.endpoint} is {event.detail}"
-            return f"{event.kind} {event.endpoint} is {event.state}{f' ({event.detail})' if event.detail else ''}"
+            return f"{event.kind} {event.endpoint} is {event.state}{_aside(event.detail)}"
         case ModelPlaced():
             return f"{event.model} lies at {', '.join(f'{name} ({gib(size)})' for name, size in event.bytes_by_device)}"
         case RouteChosen():
@@ -105,6 +105,10 @@ def told(event: Event) -> str | None:
         case SettingChanged():
             return f"setting {event.key} changed"
     return None
+
+
+def _aside(said: str) -> str:
+    return f" ({said})" if said else ""
 
 
 def _tail(path: Path | None) -> list[str]:

@@ -80,7 +80,7 @@ class ThisMachine:
     def look(self, now: float) -> Machine:
         import psutil
 
-        memory = psutil.virtual_memory()
+        memory, is_first, busy = psutil.virtual_memory(), self._traffic is None, psutil.cpu_percent()
         sent, received = self._rates(now)
         return Machine(
             HERE,
@@ -91,7 +91,7 @@ class ThisMachine:
             total=memory.total,
             free=memory.available,
             devices=(f"{psutil.cpu_count()} cores",),
-            cpu_percent=psutil.cpu_percent(),
+            cpu_percent=None if is_first else busy,
             sent_per_second=sent,
             received_per_second=received,
         )

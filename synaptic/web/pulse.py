@@ -74,7 +74,7 @@ class Pulse:
                 self._asking.cancel()
 
     async def _beat(self, now: float) -> None:
-        if not self._history or now - self._history[-1].at >= EVERY:
+        if now - self._counted[0] >= EVERY:  # over less, a busy moment would be a busy machine
             self._here = self._this.look(now)
             await self._measure(now)
             self._history.append(self._sample(now))

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from synaptic.commands import load
-from synaptic.commands.reading import read, take_flag
+from synaptic.commands.reading import read, take_flags
 from synaptic.errors import SynapticError, UsageError
 from synaptic.results import Json, Leave, Lines, Outcome, Result, Stream, Watch, closing, to_json
 from synaptic.terminal import one_line, visible
@@ -73,9 +73,8 @@ async def confirm(question: str) -> bool:
 async def frames(session: Session, order: Order, *, waits: bool = False) -> AsyncGenerator[Frame, None]:
     """`waits`: nothing is told before the end, so a result that is asked for again is asked for once."""
     try:
-        line, yes = take_flag(load(), order.line.strip(), "--yes")
-        line, _ = take_flag(load(), line, "--json")
-        if yes:
+        line, flags = take_flags(load(), order.line.strip(), "--yes", "--json")
+        if "--yes" in flags:
             answers_yes.set(True)
         if not line:
             raise UsageError("the line is empty", hint="try: help")

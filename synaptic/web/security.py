@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synaptic.endpoint import Endpoint
 from synaptic.errors import SynapticError, os_reason
 
 if TYPE_CHECKING:
@@ -66,17 +67,10 @@ def kept_token(path: Path | None) -> str:
 
 def hosts_of(bind: str) -> tuple[str, ...]:
     """The names under which a server that listens on `bind` may be asked."""
-    if is_loopback(bind):
-        return (*LOOPBACK, *([_bracketed(bind)] if _bracketed(bind) not in LOOPBACK else []))
+    if Endpoint(bind, 0).is_loopback:
+        return (*LOOPBACK, f"[{bind}]" if ":" in bind else bind)
     name = socket.gethostname().lower()
     return (*LOOPBACK, ANY_ADDRESS, bind.lower(), name, f"{name}.local")
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def guard(hosts: Sequence[str], token: str | None, open_paths: Collection[str] = (), *, refuse: Refusal | None = None) -> Middleware:
@@ -150,10 +144,6 @@ def _is_address(name: str) -> bool:
     with contextlib.suppress(ValueError):
         return bool(ipaddress.ip_address(name.removeprefix("[").removesuffix("]")))
     return False
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host.lower()
 
 
 def _refused(status: int, sentence: str) -> web.StreamResponse:

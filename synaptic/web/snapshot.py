@@ -71,13 +71,18 @@ def snapshot(
         "nodes": [_node(state) for state in (session.nodes.states() if session.is_open("nodes") else [])],
         "answers": {"running": list(activity.running.values()), "recent": list(reversed(activity.recent))},
         "works": list(activity.works.values()),
-        "alerts": list(alerts(known, split)),
+        "alerts": alerts(known, split),
         "gateway": {"url": face.url if (face := session.faces.get("gateway")) else None},
     }
     return to_json(document | ({"history": list(points)} if whole else {"sample": points[-1] if points else None}))
 
 
-def alerts(known: Iterable[Machine], split: Iterable[Split]) -> Iterator[Alert]:
+def alerts(known: Iterable[Machine], split: Iterable[Split]) -> list[Alert]:
+    """Errors first: the page has room for a few."""
+    return sorted(_alerts(known, split), key=lambda each: each.severity != "error")
+
+
+def _alerts(known: Iterable[Machine], split: Iterable[Split]) -> Iterator[Alert]:
     """Machines that fare alike share one: a switch that dies must not bury the page."""
     alike: dict[tuple[str, str, str], list[str]] = {}
     for machine in known:

@@ -11,7 +11,7 @@ from synaptic.cluster.offers import MOST, Loaded, loaded_at, of_ollama, of_opena
 from synaptic.models.model import OLLAMA, OPENAI, Offer
 
 URL = "http://10.0.0.5:11434"
-NONE = Loaded(frozenset(), 0)
+NONE = Loaded({}, 0)
 
 
 def recorded(name: str) -> object:
@@ -22,7 +22,25 @@ def test_ollamas_own_words() -> None:
     loaded = loaded_at(recorded("ps.json"))
     offer = of_ollama(recorded("tags.json"), loaded, URL)[0]
     digest = "bb9c1885c140015b3f757f256a18480a2abe679c47aab12426cc22148ba85984"
-    assert offer == Offer("demo:latest", URL, OLLAMA, 1639079, 2_360_000, "Q4_0", "llama", 512, digest, is_loaded=True)
+    assert offer == Offer(
+        "demo:latest", URL, OLLAMA, 1639079, 2_360_000, "Q4_0", "llama", 512, digest, True, "2026-11-21T14:40:41.159659403Z"
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "until"),
+    [
+        ("2026-11-21T14:40:41.159659403+01:00", "2026-11-21T14:40:41.159659403+01:00"),
+        ("2318-01-01T00:00:00Z", "2318-01-01T00:00:00Z"),
+        ("soon\x1b[2J", ""),
+        ("2026-11-21T14:40:41Z\n", ""),
+        (7, ""),
+    ],
+)
+def test_until_when_it_is_there(said: object, until: str) -> None:
+    loaded = loaded_at({"models": [{"name": "a", "size": 5, "size_vram": 3, "expires_at": said}]})
+    (offer,) = of_ollama({"models": [{"name": "a", "size": 5}]}, loaded, URL)
+    assert (offer.is_loaded, offer.loaded_until, offer.on_gpu) == (True, until, 3)
 
 
 def test_what_is_in_memory_is_counted() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from synaptic.results import Note
 from synaptic.session import Session
 from synaptic.settings import Settings
 from synaptic.web.listen import listen
-from synaptic.web.security import guard, hosts_of
+from synaptic.web.security import LOOPBACK, guard, hosts_of
 
 pytestmark = pytest.mark.anyio
 
@@ -85,7 +86,40 @@ async def test_only_addresses_and_the_machines_own_name_are_answered() -> None:
 
         assert await status("/", "192.168.1.5") == 200
         assert await status("/", "[fd00::1]") == 200  # an address as it stands cannot be rebound
+        assert await status("/", socket.gethostname().upper()) == 200
         assert await status("/", "rebound.example") == 421
         assert await status("/metrics", "192.168.1.5") == 401
         assert await status("/metrics", "192.168.1.5", **told) == 200
+    await here.close()
+
+
+@pytest.mark.parametrize(
+    ("bind", "more"),
+    [("127.0.0.1", []), ("localhost", []), ("::1", []), ("127.0.0.2", ["127.0.0.2"]), ("0:0:0:0:0:0:0:1", ["[0:0:0:0:0:0:0:1]"])],
+)
+def test_one_for_this_machine_alone_goes_by_no_other_name(bind: str, more: list[str]) -> None:
+    assert set(hosts_of(bind)) == {*LOOPBACK, *more}
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0", "::", "192.168.1.5", "box.example"])
+def test_one_for_others_too_is_known_as_such(bind: str) -> None:
+    assert {bind, f"{socket.gethostname().lower()}.local"} <= set(hosts_of(bind.upper()))
+
+
+async def test_on_port_80_a_browser_leaves_the_port_out() -> None:
+    try:
+        here = await listen(web.Application(middlewares=[guard(LOOPBACK, None)]), "127.0.80.80", 80, tries=1)
+    except SynapticError:
+        pytest.skip("port 80 is not for this user")
+    async with aiohttp.ClientSession() as http:
+        for host, status in {
+            "127.0.0.1": 404,
+            "[::1]": 404,
+            "[::1]:80": 404,
+            "localhost:80": 404,
+            "localhost:81": 421,
+            "evil.example": 421,
+        }.items():
+            async with http.get(here.url, headers={"Host": host}) as response:
+                assert response.status == status, host
     await here.close()

@@ -103,6 +103,7 @@ def test_every_answer_says_what_a_browser_must_not_do_with_it(served):
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert "Access-Control-Allow-Origin" not in headers
         assert "aiohttp" not in headers["Server"]
+        assert headers["Cache-Control"] == ("no-cache" if path in ("/", "/main.js") else "no-store"), path
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,9 @@ def test_only_the_pages_own_files_are_there(served, path: str):
 
 def test_nothing_secret_is_in_any_answer(served, own_home):
     here = served(OLLAMA_API_KEY="sesame-open", CONSUL_HTTP_TOKEN="sesame-too")
-    said = "".join(here.get(path).text for path in ("/api/dashboard", "/metrics", "/api/health"))
+    answers = [here.get(path) for path in ("/api/dashboard", "/metrics", "/api/health")]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    said = "".join(answer.text for answer in answers)
     for secret in (here.token, "sesame", str(own_home), str(REPOSITORY)):
         assert secret not in said
 

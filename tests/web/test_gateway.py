@@ -99,7 +99,8 @@ async def test_a_list_names_every_model_in_both_forms(served) -> None:
     gateway = await served("--loaded", "demo:latest")
     async with ollama_client(gateway.url) as client:
         assert {model.model for model in (await client.list()).models} == {"demo", "demo:latest"}
-        assert [model.model for model in (await client.ps()).models] == ["demo:latest"]
+        (held,) = (await client.ps()).models
+        assert (held.model, held.expires_at.isoformat()[:19]) == ("demo:latest", "2026-11-21T14:40:41"), "as the node says"
         assert (await client.show("demo")).details.quantization_level == "Q4_0"
     _, cards = await gateway.get("/v1/models")
     assert {card["id"] for card in cards["data"]} == {"demo", "demo:latest"}
@@ -131,9 +132,11 @@ async def test_bad_input_is_400_in_the_shape_of_its_api(served, path: str) -> No
     status, document = await gateway.post(path, model="demo", messages=5)
     error = document["error"] if path.startswith("/api") else document["error"]["message"]
     assert (status, error) == (400, "messages must be a list of objects, not 5")
-    async with aiohttp.ClientSession() as http, http.post(gateway.url + path, data=b'{"model": ') as answer:
-        assert answer.status == 400
-        assert "no JSON" in await answer.text()
+    async with aiohttp.ClientSession() as http:
+        for body, said in {b'{"model": ': "no JSON", b'["demo"]': "must be a JSON object"}.items():
+            async with http.post(gateway.url + path, data=body) as answer:
+                assert answer.status == 400
+                assert said in await answer.text()
 
 
 async def test_curl_need_not_say_that_it_sends_json(served) -> None:
@@ -154,7 +157,8 @@ async def test_what_is_not_here_says_so(served) -> None:
     gateway = await served()
     assert (await gateway.post("/api/pull", model="demo"))[0] == 501
     assert await gateway.get("/api/nope") == (404, {"error": "not found: GET /api/nope"})
-    assert (await gateway.get("/v1/chat/completions"))[0] == 405
+    status, document = await gateway.get("/v1/chat/completions")
+    assert (status, document["error"]["type"]) == (405, "invalid_request_error")
     status, document = await gateway.post("/v1/embeddings", model="demo", input="hello")
     assert status == 501
     assert "llama-server --embeddings" in document["error"]["message"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -189,6 +190,30 @@ async def test_a_llama_server_makes_embeddings(tmp_path: Path, embedder: str) ->
         _, document = await served.post("/v1/embeddings", model="vectors", input=["one", "two"])
     assert [len(vector) for vector in made.embeddings] == [256, 256]
     assert [each["embedding"] for each in document["data"]] == [list(vector) for vector in made.embeddings]
+
+
+async def test_a_text_that_is_too_long_shuts_nobody_else_out(tmp_path: Path, embedder: str) -> None:
+    async with serving(tmp_path, nodes=[embedder]) as served:
+        status, document = await served.post("/v1/embeddings", model="vectors", input="word " * 9000)
+        assert (status, document["error"]["type"]) == (400, "invalid_request_error")
+        assert "too large to process" in document["error"]["message"]
+        assert (await served.post("/v1/embeddings", model="vectors", input="word"))[0] == 200
+
+
+async def test_a_server_that_makes_no_embeddings_still_answers_others(tmp_path: Path, llama_server: Path) -> None:
+    with making_vectors(llama_server, how=()) as url:
+        async with serving(tmp_path, nodes=[url]) as served:
+            assert (await served.post("/v1/embeddings", model="vectors", input="word"))[0] == 501
+            assert (await served.post("/v1/chat/completions", model="vectors", messages=MESSAGES))[0] == 200
+
+
+async def test_a_server_of_embeddings_that_is_gone_is_worth_asking_again(tmp_path: Path, llama_server: Path) -> None:
+    with contextlib.ExitStack() as lives:
+        url = lives.enter_context(making_vectors(llama_server))
+        async with serving(tmp_path, nodes=[url]) as served:
+            assert (await served.post("/v1/embeddings", model="vectors", input="word"))[0] == 200
+            lives.close()
+            assert [(await served.post("/v1/embeddings", model="vectors", input="word"))[0] for _ in range(2)] == [503, 503]
 
 
 async def test_a_real_ollama_gives_the_same_words_through_the_gateway(tmp_path: Path, ollama: RealOllama) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import weakref
 
 import pytest
 
@@ -108,6 +110,44 @@ async def test_too_many_are_told_to_come_back() -> None:
     assert (mine.value.status, all_of_them.value.status) == (429, 503)
     for name in ("a1", "a2", "b1"):
         await clients.finish(name)
+
+
+async def test_what_is_over_no_longer_counts() -> None:
+    turns = Turns(most_of_one=1)
+    for _ in range(3):
+        async with turns.turn("demo", 2, "a"):
+            with pytest.raises(NotNowError, match="of yours"):
+                async with turns.turn("demo", 2, "a"):
+                    pass
+
+
+class Named(str):
+    """A name whose end can be seen."""
+
+
+async def test_neither_place_nor_client_is_remembered() -> None:
+    turns, place, client = Turns(), Named("demo"), Named("a")
+    known = [weakref.ref(place), weakref.ref(client)]
+    async with turns.turn(place, 1, client):
+        assert turns.running(place) == 1
+    del place, client
+    gc.collect()
+    assert [each() for each in known] == [None, None]
+
+
+async def test_one_that_is_slow_to_leave_ends_no_line_but_its_own() -> None:
+    turns = Turns()
+    async with turns.turn("demo", 1, "a"):
+        leaving = asyncio.create_task(_take(turns))
+        await asyncio.sleep(0)
+        leaving.cancel()
+    async with turns.turn("demo", 1, "b"):
+        await asyncio.wait([leaving])
+        assert turns.running("demo") == 1
+        waiting = asyncio.create_task(_take(turns))
+        await asyncio.sleep(0)
+        assert turns.waiting("demo") == 1
+    await waiting
 
 
 async def test_a_turn_may_end_before_its_request_does() -> None:

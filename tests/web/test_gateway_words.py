@@ -31,7 +31,7 @@ def test_ollama_streams_unless_told_otherwise_and_openai_only_when_told() -> Non
 
 
 def test_what_ollama_calls_options_reaches_the_request() -> None:
-    options = {"temperature": 0, "seed": 7, "num_predict": 5, "num_ctx": 512, "top_k": 3, "stop": ["\n"], "no_such_option": 1}
+    options = {"temperature": 0, "seed": 7, "num_predict": 5, "num_ctx": 512.0, "top_k": 3, "stop": ["\n"], "no_such_option": 1}
     asked = from_ollama.chat(Body(HELLO | {"options": options, "format": "json", "keep_alive": 300, "think": False, "tools": [TOOL]}))
     like = asked.like
     assert (like.temperature, like.seed, like.max_tokens, like.context) == (0, 7, 5, 512)
@@ -130,6 +130,60 @@ def test_what_openai_has_and_we_have_not_is_refused(more: dict, named: str) -> N
         from_openai.chat(Body(HELLO | more))
 
 
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({}, "prompt must be one text"),
+        ({"prompt": ["one", "two"]}, "prompt must be one text"),
+        ({"prompt": "one", "best_of": 2}, "best_of and echo are not supported"),
+        ({"prompt": "one", "echo": True}, "best_of and echo are not supported"),
+        ({"prompt": "one", "max_completion_tokens": 0}, "max_completion_tokens must be a whole number from 1 to"),
+    ],
+)
+def test_so_is_what_a_completion_has_more(more: dict, named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        from_openai.completion(Body({"model": "demo"} | more))
+
+
+PARTS, TIMES = {"top_p": (0, 1), "min_p": (0, 1)}, {"repeat_penalty": (0, 100)}
+OPENAI = PARTS | TIMES | {"temperature": (0, 5), "presence_penalty": (-2, 2), "frequency_penalty": (-2, 2)}
+OLLAMA = (
+    PARTS | TIMES | {"temperature": (0, 100), "typical_p": (0, 1), "tfs_z": (0, 100), "mirostat_tau": (0, 100), "mirostat_eta": (0, 100)}
+)
+OLLAMA |= {"presence_penalty": (-10, 10), "frequency_penalty": (-10, 10)}
+SPANS = [(name, *span, False) for name, span in OPENAI.items()] + [(name, *span, True) for name, span in OLLAMA.items()]
+
+
+@pytest.mark.parametrize(("name", "low", "high", "is_ollama"), SPANS)
+def test_a_number_may_be_as_large_as_its_api_says(name: str, low: int, high: int, is_ollama: bool) -> None:
+    def read(value: float) -> object:
+        given = {"options": {name: value}} if is_ollama else {name: value}
+        like = (from_ollama if is_ollama else from_openai).chat(Body(HELLO | given)).like
+        return like.temperature if name == "temperature" else like.options[name]
+
+    assert (read(low), read(high)) == (low, high)
+    for beyond in (low - 0.5, high + 0.5):
+        with pytest.raises(UsageError, match=f"{name} must be a number from {low} to {high}"):
+            read(beyond)
+
+
+def test_less_than_nothing_means_that_it_was_not_said() -> None:
+    for like in (
+        from_ollama.chat(Body(HELLO | {"options": {"seed": -1, "num_predict": -1}})).like,
+        from_ollama.chat(Body(HELLO | {"options": {"num_predict": 0}})).like,
+        from_openai.chat(Body(HELLO | {"seed": -1, "max_tokens": -1})).like,
+        from_openai.chat(Body(HELLO | {"max_tokens": 0})).like,
+    ):
+        assert (like.seed, like.max_tokens) == (None, None)
+    assert from_openai.chat(Body(HELLO | {"seed": 0, "max_tokens": 1})).like.seed == 0
+    assert from_ollama.chat(Body(HELLO | {"options": {"seed": 0}})).like.seed == 0
+
+
+@pytest.mark.parametrize(("wanted", "form"), [({"type": "json_object"}, "json"), ({"type": "text"}, None), ({}, None)])
+def test_openai_asks_for_json_by_its_type(wanted: dict, form: str | None) -> None:
+    assert from_openai.chat(Body(HELLO | {"response_format": wanted})).like.format == form
+
+
 def recorded(name: str) -> list[dict]:
     return [json.loads(line) for line in (RECORDED / name).read_text().splitlines()]
 
@@ -169,6 +223,16 @@ def test_thinking_and_tool_calls_reach_both_kinds_of_clients() -> None:
     assert events(openai.end(END))[0]["choices"][0]["finish_reason"] == "tool_calls"
 
 
+def test_ollamas_clients_get_all_that_a_piece_says() -> None:
+    chat, generate = to_ollama.ToChat("demo"), to_ollama.ToGenerate("demo")
+    both = Chunk("A", reasoning="hm")
+    assert json.loads(chat.piece(both))["message"] == {"role": "assistant", "content": "A", "thinking": "hm"}
+    said = json.loads(generate.piece(both))
+    assert (said["response"], said["thinking"]) == ("A", "hm")
+    written = json.loads(chat.piece(Chunk(tool_calls=[{"function": {"name": "look_up", "arguments": "worker"}}, "no call"])))
+    assert written["message"]["tool_calls"] == [{"function": {"name": "look_up", "arguments": {"text": "worker"}}}, "no call"]
+
+
 def test_an_openai_stream_begins_with_the_role_and_ends_with_done() -> None:
     shape = to_openai.ToChat("demo", has_usage=True)
     written = shape.piece(Chunk("A")) + shape.piece(Chunk(" worker")) + shape.end(END)
@@ -187,6 +251,18 @@ def test_an_openai_stream_begins_with_the_role_and_ends_with_done() -> None:
     assert len({event["id"] for event in events(written)}) == 1
 
 
+def test_a_completion_streams_its_text_and_no_role() -> None:
+    shape = to_openai.ToCompletion("demo", has_usage=False)
+    assert shape.piece(Chunk(reasoning="hm")) == b""
+    said = events(shape.piece(Chunk("A")) + shape.piece(Chunk(" worker")) + shape.end(END))
+    assert [each["choices"] for each in said] == [
+        [{"index": 0, "text": "A", "logprobs": None, "finish_reason": None}],
+        [{"index": 0, "text": " worker", "logprobs": None, "finish_reason": None}],
+        [{"index": 0, "text": "", "logprobs": None, "finish_reason": "stop"}],
+    ]
+    assert {each["object"] for each in said} == {"text_completion"}
+
+
 def test_whole_answers_are_one_document() -> None:
     whole = Whole("A worker.", "hm", [CALL])
     ollama = to_ollama.ToChat("demo").whole(whole, END)
@@ -195,7 +271,11 @@ def test_whole_answers_are_one_document() -> None:
     assert openai["object"] == "chat.completion"
     assert openai["choices"][0]["message"]["content"] == "A worker."
     assert openai["choices"][0]["finish_reason"] == "tool_calls"
-    text = to_openai.ToCompletion("demo", has_usage=True).whole(Whole("A worker.", "", []), END)
+    only = Whole("A worker.", "", [])
+    plain = {"role": "assistant", "content": "A worker."}
+    assert to_ollama.ToChat("demo").whole(only, END)["message"] == plain
+    assert to_openai.ToChat("demo", has_usage=True).whole(only, END)["choices"][0]["message"] == plain
+    text = to_openai.ToCompletion("demo", has_usage=True).whole(only, END)
     assert (text["object"], text["choices"][0]["text"]) == ("text_completion", "A worker.")
 
 

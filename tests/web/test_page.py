@@ -177,11 +177,19 @@ def test_it_says_when_it_is_disconnected_and_comes_back(served, look, tmp_path: 
     height = page.locator("header.top").bounding_box()["height"]
     first.interrupt()
     page.wait_for_selector("#banner >> text=Disconnected")
+    assert page.title() == "✗ disconnected · synaptic"
     assert page.locator("header.top").bounding_box()["height"] == height
     page.screenshot(path=tmp_path / "disconnected.png")
     served(port=first.port)
     is_live(page)
     assert not page.is_visible("#banner")
+
+
+def test_a_server_that_never_answered_has_no_version(served, look):
+    page = look(served(OLLAMA_HOST="127.0.0.1:1").page)
+    page.click("#tab-nodes")
+    page.wait_for_selector("#servers .is-attention >> text=it has never answered")
+    assert page.inner_text("#servers .is-attention p >> nth=0") == "Ollama"
 
 
 def test_a_stranger_on_the_port_gets_no_token(served, look, own_home):

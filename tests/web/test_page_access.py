@@ -107,6 +107,21 @@ def test_the_open_view_is_seen_in_the_colours_of_a_person(served, look: Look) ->
     assert lines[0] not in lines[1:]
 
 
+def test_who_reads_large_letters_in_the_browser_reads_them_here(served, look: Look) -> None:
+    page = look(served().page, width=400, prepare=Stage(SAD))
+    is_live(page)
+    before = page.locator("h3").first.bounding_box()
+    page.context.new_cdp_session(page).send("Page.setFontSizes", {"fontSizes": {"standard": 32}})
+    pytest.importorskip("playwright.sync_api").expect(page.locator("html")).to_have_css("font-size", "30px")
+    after = page.locator("h3").first.bounding_box()
+    assert before
+    assert after
+    assert after["height"] > before["height"]
+    for name in VIEWS:
+        page.click(f"#tab-{name}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400, name
+
+
 def test_the_focus_is_seen_wherever_the_tab_key_leads(served, look: Look) -> None:
     page = look(served().page, prepare=Stage(SAD))
     is_live(page)
@@ -121,3 +136,6 @@ def test_the_focus_is_seen_wherever_the_tab_key_leads(served, look: Look) -> Non
     page.focus("#tab-cluster")
     page.keyboard.press("ArrowLeft")
     assert page.evaluate("document.activeElement.id") == "tab-console"
+    for key, name in (("Home", "cluster"), ("End", "console"), ("ArrowRight", "cluster")):
+        page.keyboard.press(key)
+        assert page.evaluate("[document.activeElement.id, document.body.dataset.tab]") == [f"tab-{name}", name]

@@ -95,6 +95,47 @@ def test_a_coordinator_that_lost_a_worker_is_not_well(served, look: Look) -> Non
     assert page.inner_text(".splitting .state") == "✗ 1 worker lost"
 
 
+def test_a_coordinator_that_failed_is_told_at_a_glance(served, look: Look) -> None:
+    failed = dataclasses.replace(split(["10.0.0.1:50052"]), state="failed", cause="a worker was lost", shares=())
+    page = look(served().page, prepare=Stage(snapshot([worker("10.0.0.1:50052")], [failed])))
+    is_live(page)
+    assert page.inner_text(".tile[data-key='coordinators'] .note.bad") == "✗ 1 failed"
+
+
+def test_a_lost_worker_is_lost_since_then_however_long_ago_it_was_looked_at(served, look: Look) -> None:
+    page = look(served().page, prepare=Stage(snapshot([worker("10.0.0.1:50052", is_lost=True)], ())))
+    is_live(page)
+    assert "lost 30\u00a0s ago · try:" in page.inner_text("[data-endpoint='10.0.0.1:50052']")
+
+
+def test_nothing_moves_when_the_layers_have_arrived(served, look: Look) -> None:
+    names = ["10.0.0.1:50052", "10.0.0.2:50052"]
+    there = split(names)
+    on_the_way = dataclasses.replace(there, state="starting", port=None, shares=(), links=())
+    machines = [worker(name) for name in names]
+    stage = Stage(snapshot(machines, [on_the_way]))
+    page = look(served().page, prepare=stage)
+    is_live(page)
+    before = page.locator("#machines").bounding_box()
+    assert page.locator(".layer-row [role=img]").get_attribute("aria-label") == "80 layers, on the way"
+    stage.show(snapshot(machines, [there]))
+    page.wait_for_selector(".layer-run")
+    assert page.locator("#machines").bounding_box() == before
+
+
+def test_nothing_flows_once_the_program_is_gone(served, look: Look) -> None:
+    names = ["10.0.0.1:50052"]
+    writing = Generation(1, split(names).model, "llama.cpp", "1 worker", "it fits", 90.0, "writing", 12, 7.5, 300.0)
+    here, stage = served(), Stage(snapshot([worker(names[0])], [split(names)], running=[writing]))
+    page = look(here.page, prepare=stage)
+    is_live(page)
+    assert page.evaluate("document.getAnimations().length") == 1
+    here.interrupt()
+    stage.leave()
+    page.wait_for_selector("#link[data-state=waiting]")
+    assert page.evaluate("document.getAnimations().length") == 0
+
+
 def test_an_answer_that_goes_on_elsewhere_says_so(served, look: Look) -> None:
     moved = LostOn(95.0, ("10.0.0.2:50052",), "connection reset", 20, "1 worker")
     answer = Generation(1, "demo", "llama.cpp", "1 worker", "loaded there already", 90.0, "waiting", 20, None, 300.0, failovers=(moved,))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from synaptic.session import Session
 from synaptic.settings import Settings
 from synaptic.web.activity import Activity
 from synaptic.web.hub import Feed
-from synaptic.web.pulse import Pulse
+from synaptic.web.pulse import EVERY, Pulse
 
 pytestmark = pytest.mark.anyio
 
@@ -49,6 +50,18 @@ async def test_while_nobody_looks_there_are_points_and_nobody_is_asked(tmp_path:
         with feed.viewer() as late:
             pulse.hear(Noticed(text="and again"))
             assert "sample" in json.loads(await late.next())  # the first there was: none was made before
+
+
+async def test_no_point_is_of_less_than_its_time(tmp_path: Path) -> None:
+    """A moment's load is not the machine's: psutil says 100 % of the milliseconds in which we were loaded."""
+    began = time.time()
+    async with beating(tmp_path, Feed(backlog=1, limit=1)) as (pulse, _), asyncio.timeout(30):
+        pulse.hear(Noticed(text="something happened"))
+        assert json.loads(pulse.text())["machines"][0]["cpu_percent"] is None
+        while not (points := json.loads(pulse.text())["history"]):
+            await asyncio.sleep(0.01)
+        assert points[0]["at"] - began >= EVERY
+        assert points[0]["cpu_percent"] is not None
 
 
 async def test_workers_that_nobody_asked_yet_are_looked_at_when_somebody_looks(tmp_path: Path) -> None:

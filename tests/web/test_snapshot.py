@@ -67,8 +67,8 @@ def test_what_is_lost_or_failed_is_an_alert_with_a_way_out() -> None:
     failed = dataclasses.replace(SPLIT, state="failed", cause="out of memory")
     assert [(each.severity, each.message, each.hint) for each in alerts([MACHINE, lost, node], [SPLIT, failed])] == [
         ("error", "rpc 10.0.0.1:50052 is lost: it is away", "rpc check"),
-        ("warning", "ollama 10.0.0.1:50052 is resting", "nodes health"),
         ("error", "the coordinator of m failed: out of memory", "coordinator logs"),
+        ("warning", "ollama 10.0.0.1:50052 is resting", "nodes health"),
     ]
 
 

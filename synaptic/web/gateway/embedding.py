@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from synaptic.engines.refusal import error_of
-from synaptic.errors import EngineError, RefusedError, SynapticError, UsageError
+from synaptic.errors import BackendError, EngineError, RefusedError, SynapticError, UsageError
 from synaptic.models.model import OLLAMA
 from synaptic.planning.ranking import rank
 from synaptic.results import Json
@@ -66,6 +66,8 @@ class Embedding:
                 refused = error
         if refused:
             raise refused
+        if servers := [offer.node for offer in model.offers if offer.node]:
+            raise BackendError(f"no server that has {name} is ready: {', '.join(servers)}", hint="try: nodes health")
         raise UnsupportedError(
             f"no server makes embeddings with {name}: add an Ollama node that has it, or a llama-server --embeddings (nodes add URL)"
         )
@@ -100,7 +102,7 @@ class Embedding:
                     if len(body) > LARGEST:
                         raise EngineError(f"{url} sent more than {LARGEST} bytes")
         except (aiohttp.ClientError, OSError) as error:
-            raise EngineError(f"nothing answers at {url}", hint="try: nodes health") from error
+            raise BackendError(f"nothing answers at {url}", hint="try: nodes health") from error
         if response.status != 200:
             raise _refusal(url, response.status, bytes(body))
         return await asyncio.to_thread(_document, bytes(body), url)
@@ -112,7 +114,8 @@ def _refusal(url: str, status: int, body: bytes) -> SynapticError:
     because = f": {one_line(said, 200)}" if isinstance(said, str) and said else ""
     if status == 501:
         return UnsupportedError(f"{url} makes no embeddings{because}")
-    kind = RefusedError if 400 <= status < 500 else EngineError
+    is_well = 400 <= status < 500 or "is too large to process" in because  # llama-server says 500 to a text that is longer than its batch
+    kind = RefusedError if is_well else EngineError
     return kind(f"{url} refused to make embeddings (HTTP {status}){because}")
 
 

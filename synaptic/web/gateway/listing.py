@@ -8,7 +8,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from synaptic.engines.answering import NODES_FRESH
-from synaptic.models.model import Model
+from synaptic.models.model import Model, Offer
 from synaptic.planning.plan import Plan
 from synaptic.process.child import State
 from synaptic.process.coordinator import Coordinator
@@ -41,7 +41,7 @@ class Listing:
         held += [_planned(each.plan) for each in session.dllama_apis.all() if each.state is State.READY]
         for model in await self.models():
             loaded = [offer for offer in model.offers if offer.is_loaded]
-            held += [{**named(model), "size_vram": 0, "context_length": model.context, "node": offer.node} for offer in loaded]
+            held += [_at_node(model, offer) for offer in loaded]
         return {"models": held}
 
     async def cards(self) -> Json:
@@ -84,6 +84,11 @@ def _held(coordinator: Coordinator) -> Object:
     size = sum(share.model_bytes + share.kv_bytes for share in shares)
     away = sum(share.model_bytes + share.kv_bytes for share in shares if share.endpoint in map(str, coordinator.plan.workers))
     return _planned(coordinator.plan) | {"size": size, "size_vram": away}
+
+
+def _at_node(model: Model, offer: Offer) -> Object:
+    until = offer.loaded_until or FOREVER  # the other servers hold what they serve
+    return {**named(model), "size_vram": offer.on_gpu, "expires_at": until, "context_length": model.context, "node": offer.node}
 
 
 def _planned(plan: Plan) -> Object:

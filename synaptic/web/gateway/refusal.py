@@ -16,12 +16,9 @@ if TYPE_CHECKING:
 
 SOON = 5  # seconds
 _KINDS = {
-    400: "invalid_request_error",
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
-    413: "invalid_request_error",
-    421: "invalid_request_error",
     429: "rate_limit_error",
     501: "not_supported_error",
 }
@@ -31,7 +28,7 @@ class UnknownModelError(SynapticError):
     """404."""
 
 
-class UnsupportedError(SynapticError):
+class UnsupportedError(RefusedError):
     """501: no route of this program can do that."""
 
 
@@ -55,7 +52,7 @@ class Refusal:
         return self.as_openai() if path.startswith("/v1/") else {"error": self.message}
 
     def as_openai(self) -> Json:
-        kind = _KINDS.get(self.status, "server_error")
+        kind = _KINDS.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         return {"error": {"message": self.message, "type": kind, "param": None, "code": self.code}}
 
     def response(self, path: str) -> web.Response:

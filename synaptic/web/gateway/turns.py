@@ -44,7 +44,7 @@ class Turns:
     def __init__(self, most: int = MOST, most_of_one: int = MOST_OF_ONE) -> None:
         self._most = most
         self._most_of_one = most_of_one
-        self._of: collections.Counter[str] = collections.Counter()
+        self._requests_of: collections.Counter[str] = collections.Counter()
         self._lines: dict[Hashable, _Line] = {}
 
     @contextlib.asynccontextmanager
@@ -54,7 +54,7 @@ class Turns:
             line = self._lines.setdefault(at, _Line())
             try:
                 await self._wait(line, slots, client)
-                held = [line]
+                held = [line]  # empty once the turn is over: it is given up no more than once
 
                 def over() -> None:
                     if held:
@@ -78,17 +78,17 @@ class Turns:
 
     @contextlib.contextmanager
     def _counted(self, client: str) -> Iterator[None]:
-        if self._of.total() >= self._most:
+        if self._requests_of.total() >= self._most:
             raise NotNowError(f"{self._most} requests are waiting already")
-        if self._of[client] >= self._most_of_one:
-            raise NotNowError(f"{self._of[client]} requests of yours are waiting already", status=429)
-        self._of[client] += 1
+        if self._requests_of[client] >= self._most_of_one:
+            raise NotNowError(f"{self._requests_of[client]} requests of yours are waiting already", status=429)
+        self._requests_of[client] += 1
         try:
             yield
         finally:
-            self._of[client] -= 1
-            if not self._of[client]:
-                del self._of[client]
+            self._requests_of[client] -= 1
+            if not self._requests_of[client]:
+                del self._requests_of[client]
 
     async def _wait(self, line: _Line, slots: int, client: str) -> None:
         if line.running < slots:
