@@ -20,6 +20,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, Union, cast
 
+from synaptic.dllama.sizes import gib as gib
 from synaptic.endpoint import Endpoint
 from synaptic.errors import SynapticError
 
@@ -169,16 +170,6 @@ def to_json(value: object) -> Json:
 
 
 GIB = 1 << 30  # bytes
-
-
-def gib(count: int) -> str:
-    """Bytes as a person reads them: `24 GiB`, `1.6 MiB`."""
-    size, unit = float(count), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if abs(size) < 1024 or unit == "TiB":
-            break
-        size /= 1024
-    return f"{size:.0f} {unit}" if size >= 100 or unit == "B" or size == int(size) else f"{size:.1f} {unit}"
 
 
 def number(value: float) -> str:

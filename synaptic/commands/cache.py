@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ from synaptic.commands.complete import local_workers, models
 from synaptic.commands.grammar import Complete
 from synaptic.commands.in_thread import in_thread
 from synaptic.commands.registry import registry
+from synaptic.dllama.sizes import bytes_of
 from synaptic.endpoint import Endpoint
 from synaptic.errors import BackendError, EngineError, SynapticError, UsageError
 from synaptic.events import Noticed
@@ -23,21 +23,20 @@ if TYPE_CHECKING:
     from synaptic.session import Session
 
 SLOW = "numba is not installed, so hashing takes a minute for each GiB; faster: engine install builtin"
-_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """A number of bytes as typed: 500M, 20G, 20GiB, 0."""
+    """A number of bytes as typed: 500M, 20GB and 20GiB, of 1024s all of them, 0."""
 
     bytes: int
 
     @classmethod
     def parse(cls, text: str) -> Size:
-        match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?) ?([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-        if match is None:
+        found = bytes_of(text)
+        if found is None:
             raise UsageError(f'"{text}" is no size', hint="such as 500M, 20G or 0")
-        return cls(round(float(match[1]) * _UNITS[match[2].upper()]))
+        return cls(found)
 
 
 @dataclasses.dataclass(frozen=True)

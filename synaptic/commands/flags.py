@@ -36,7 +36,7 @@ limit               SIZE       what may stay, such as 20G; 50G is the default
 limits              NAME       what a good answer keeps: a name such as mlperf-llama-3.1-8b, or TTFT/TPOT in ms
 lines               N          how many lines (-n)
 live                -          also ask the machines, over ssh
-memory              SIZE       how much memory it may take, such as 8GiB
+memory              SIZE       how much memory it may take, such as 8G or 8GiB
 metric              FIGURE     the figure that tells
 mix                 NAME       what is asked: short, long, code, chat, custom:FILE or trace:FILE
 model               NAME       which model; without it, the chosen one

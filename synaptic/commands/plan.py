@@ -62,8 +62,9 @@ async def plan(
     of one conversation, --parallel how many answers are written at once; without them the settings count. --probe first
     measures each worker for a few seconds with llama-bench: without that, speeds are assumed, and the ranges are wide.
 
-    A .m model goes over the known dllama workers, in runs of layers or as shares of every layer, whichever is faster by
-    the speed that `dllama check --verify` measured; --split asks for one of them, or for this machine alone.
+    A .m model, or demo where llama.cpp is not installed, goes over the known dllama workers, in runs of layers or as shares
+    of every layer, whichever is faster by the speed that `dllama check --verify` measured; --split asks for one of them, or
+    for this machine alone.
 
     With --profile it is about the machines of a hardware profile. For its vLLM (MODEL is the profile's own, or vllm, or a
     folder with a config.json) it weighs cutting tensors against cutting layers by the links between the machines.
@@ -81,7 +82,7 @@ async def plan(
         return shown
     now = session.settings.now
     ctx, slots = ctx or now.context, parallel or now.parallel or 1
-    chosen = await asyncio.to_thread(session.catalog.find, model)
+    chosen = await session.answering.find(model, via=LLAMA_CPP if profile or probe else None)  # as a prompt for it would go
     if session.dllama_routes.can(chosen):
         return await _of_dllama(session, chosen, ctx, on, split, parallel=parallel or 1, probe=probe, profile=profile)
     if split:

@@ -127,9 +127,9 @@ async def split(
 ) -> Facts:
     """Find which workers should hold the model, and how many layers each.
 
-    Candidates are all choices of up to five workers, the nearest ones, each filled in several ways, and this machine
-    alone; with --on only these workers. What is proposed becomes the setting `splits`, which counts as long as all of
-    its workers are ready.
+    Candidates are all choices of up to five rpc-servers, the nearest ones, each filled in several ways, and this machine
+    alone; with --on only these. What is proposed becomes the setting `splits`, which counts as long as all of its workers
+    are ready. A .m model needs none of this: its layers follow the speed that `dllama check --verify` measures.
 
         tune split --budget 15m
         tune split --on 192.168.1.10,192.168.1.11 --for throughput --concurrency 4

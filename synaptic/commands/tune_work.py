@@ -26,6 +26,7 @@ from synaptic.errors import BackendError, EngineError, SynapticError, UsageError
 from synaptic.events import Noticed, Work
 from synaptic.models.model import LLAMA_CPP
 from synaptic.planning.shape import Shape
+from synaptic.results import plural
 
 if TYPE_CHECKING:
     from synaptic.bench.decisions import Decision
@@ -72,7 +73,7 @@ class Outcome:
 
 async def tune(session: Session, model: str | None, wishes: Sequence[Wish]) -> list[Outcome]:
     """One after the other; each starts from what the one before proposes."""
-    session.know_backends()
+    await _check(session, model, wishes)
     route = await session.answering.route(model, via=LLAMA_CPP)
     if route.plan is None or route.via != LLAMA_CPP:
         raise UsageError(f"{route.model.name} is not run by llama.cpp: there is nothing to tune", hint="see: model show NAME")
@@ -87,6 +88,25 @@ async def tune(session: Session, model: str | None, wishes: Sequence[Wish]) -> l
         outcomes.append(await _tuned(session, wish, scene, identity))
         plan = outcomes[-1].chosen.candidate.plan if outcomes[-1].chosen else plan
     return outcomes
+
+
+async def _check(session: Session, model: str | None, wishes: Sequence[Wish]) -> None:
+    """Says what tuning needs and is not there. Raises UsageError, EngineError."""
+    found, rpc = await session.answering.find(model, via=LLAMA_CPP), session.know_backends().backends()
+    if session.dllama_routes.can(found):
+        raise UsageError(
+            f"{found.name} is run by the built-in engine, by the measured speed of its workers; tune measures llama.cpp",
+            hint=f"try: dllama check --verify, then: plan {model or found.name}",
+        )
+    session.engines.require("llama-server")
+    if rpc or not any(wish.kind == SPLIT and not wish.only for wish in wishes):
+        return
+    lent = session.know_dllama().backends()
+    but = f", only {plural(len(lent), 'dllama worker')}, for .m models" if lent else ""
+    other = "; for the dllama workers: plan FILE.m" if lent else ""
+    raise UsageError(
+        f"tune splits models over rpc-servers, and none is known{but}", hint=f"try: rpc discover, or: worker start --count 2{other}"
+    )
 
 
 async def _make_way(session: Session, plan: Plan) -> None:
@@ -117,16 +137,19 @@ async def _machines(session: Session, plan: Plan, wish: Wish) -> list[Machine]:
         return [session.machines([])[0]]
     pool = session.know_backends()
     rounds = [await pool.check(wish.only or None) for _ in range(KNOCKS)]
-    known = rounds[-1]
-    lost = [each for each in known if not each.is_ready and each.endpoint in (wish.only or plan.workers)]
-    if lost:
-        raise BackendError(f"{lost[0].endpoint} is not ready: {lost[0].detail or lost[0].state.value}", hint="try: rpc check")
-    ready = [each for each in known if each.is_ready]
+    ready = _ready(rounds[-1], wish.only or plan.workers)
     if not ready or not plan.workers:
         raise UsageError("there is nothing to split: the model runs on this machine alone", hint="try: distributed on")
     here, machines = await asyncio.to_thread(session.machines, ready)
     workers = with_latency(machines, [_quickest(each.endpoint, rounds) for each in ready])
     return workers if wish.only or wish.kind != SPLIT else [*workers, here]
+
+
+def _ready(known: Sequence[Backend], needed: Sequence[Endpoint]) -> list[Backend]:
+    """All that are; BackendError for one that is needed and is not."""
+    if lost := next((each for each in known if not each.is_ready and each.endpoint in needed), None):
+        raise BackendError(f"{lost.endpoint} is not ready: {lost.detail or lost.state.value}", hint="try: rpc check")
+    return [each for each in known if each.is_ready]
 
 
 def _quickest(endpoint: Endpoint, rounds: Sequence[Sequence[Backend]]) -> float:

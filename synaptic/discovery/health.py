@@ -2,7 +2,8 @@
 What a row of looks at one worker's port says about it. Pure: time is passed in, in seconds of any steady clock.
 
     ready ── 3 bad looks in a row, or 3 drops in a minute ──▶ lost
-    lost ── 2 good looks, and its time out is over ──▶ due for a handshake ── answered ──▶ ready
+    not asked yet ── 3 bad looks in a row ──▶ lost
+    lost, not asked yet ── 2 good looks, and its time out is over ──▶ due for a handshake ── answered ──▶ ready
 
 The first loss costs no time out; one that comes and goes gets 30 s more with each further loss, at most 300 s. The
 time out is for those that have a substitute: it is never applied while no other worker is ready.
@@ -41,10 +42,11 @@ _NOTHING = Verdict(Step.NOTHING)
 
 
 class Health:
-    """Of one worker. `is_lost`: it was not ready when we first looked."""
+    """Of one worker. `is_lost`: it was not ready when we first looked; `is_unasked`: nor is it known why, nobody asked it."""
 
-    def __init__(self, *, is_lost: bool = False) -> None:
-        self.is_lost = is_lost
+    def __init__(self, *, is_lost: bool = False, is_unasked: bool = False) -> None:
+        self.is_lost = is_lost or is_unasked
+        self._is_unasked = is_unasked
         self._bad = 0
         self._good = 0
         self._losses = 0
@@ -56,7 +58,7 @@ class Health:
     @property
     def is_doubtful(self) -> bool:
         """It failed its last look, and is not given up: look again soon."""
-        return not self.is_lost and self._bad > 0
+        return (self._is_unasked or not self.is_lost) and self._bad > 0
 
     def look(self, now: float, trouble: str, *, has_substitute: bool, after_gap: bool = False) -> Verdict:
         """`trouble`: what was wrong, empty for an open port. After a gap in time a bad look proves nothing, nor do those before it."""
@@ -71,11 +73,13 @@ class Health:
 
     def admitted(self, now: float) -> None:
         """It answered a handshake, ours or another's."""
+        self._is_unasked = False
         self.is_lost, self._bad, self._good, self._drops = False, 0, 0, []
         self._ready_since = now
 
     def refused(self, now: float) -> None:
         """Its port is open, and the handshake failed."""
+        self._is_unasked = False
         self._good, self._asked_until = 0, now + UNANSWERED
 
     def _look_good(self, now: float, *, has_substitute: bool) -> Verdict:
@@ -89,6 +93,9 @@ class Health:
 
     def _look_bad(self, now: float, trouble: str, *, has_substitute: bool) -> Verdict:
         self._bad, self._good, self._asked_until = self._bad + 1, 0, 0.0
+        if self._is_unasked and self._bad >= FALL:
+            self._is_unasked = False
+            return Verdict(Step.LOSE, trouble)
         if self.is_lost:
             return _NOTHING
         if self._bad == 1:

@@ -2,8 +2,8 @@
 Health rounds: while a shell lives, every known rpc worker is looked at every five seconds, without a word to it.
 
 A look is half-open (see sweep): the worker does not notice. It tells that the machine and its listener live, no more;
-so a worker that came back gets one handshake before it is ready again. Where half-open is not to be had, idle workers
-get a handshake each minute instead.
+so a worker that came back gets one handshake before it is ready again, and one that nobody asked yet is down
+when nothing listens there. Where half-open is not to be had, idle workers get a handshake each minute instead.
 
 A worker that is busy for someone else is looked at like any other, and not asked. That it is free again would be told
 by a connection that waits in its queue (half-closed and without a word, so that it costs the worker nothing whenever
@@ -139,7 +139,7 @@ class Rounds:
         record = self._pool.record(endpoint)
         if record is None:  # forgotten while we looked
             return False
-        health = self._health.setdefault(endpoint, Health(is_lost=_is_lost(record)))
+        health = self._health.setdefault(endpoint, Health(is_lost=_is_lost(record), is_unasked=record.state is State.UNVERIFIED))
         if health.is_lost and not _is_lost(record):  # someone else asked it, and it answered
             health.admitted(now)
         elif _is_lost(record):  # or it did not

@@ -18,7 +18,8 @@ from synaptic.dllama.wire import Reading, read
 
 T = TypeVar("T")
 AT_ONCE = 65536
-_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6, "TCP_USER_TIMEOUT": 90_000}  # seconds, but the last
+# seconds, but the last; macOS has another name for the first
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPALIVE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6, "TCP_USER_TIMEOUT": 90_000}
 _ALONE = 2.0  # seconds for what is on its way when the leader has left
 _QUICK = {"TCP_NODELAY": 1, "TCP_QUICKACK": 1}
 

@@ -12,6 +12,7 @@ import dataclasses
 import itertools
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -98,7 +99,7 @@ class Reading:
     def _reader(self) -> None:
         descriptor = os.open(self._file.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            if hasattr(os, "posix_fadvise"):
+            if sys.platform == "linux":
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
             for layer in itertools.cycle(self._layers):
                 self._room(layer).acquire()

@@ -21,6 +21,7 @@ from synaptic.dllama.graph import POSITIONS, FloatType, GraphError, NetConfig, N
 from synaptic.dllama.link import Link, LostError
 from synaptic.dllama.loading import Loading
 from synaptic.dllama.session import ACK, FULL, HELD
+from synaptic.dllama.sizes import gib
 
 if TYPE_CHECKING:
     from synaptic.dllama.executor import Executor
@@ -64,7 +65,7 @@ def serve(opened: list[Link], hello: wire.Hello, mesh: Mesh, terms: Terms, tell:
     node = root.read(wire.node_config(), terms.patience)
     with contextlib.closing(_executor(net, node, root, hello.n_workers, terms)) as executor:
         if node.segments:
-            tell(f"node {node.node_index} of {net.n_nodes}: {_layers(node)}{megabytes(needed(net, node))} in use")
+            tell(f"node {node.node_index} of {net.n_nodes}: {_layers(node)}{gib(needed(net, node))} in use")
         else:
             tell("nothing to compute: somebody looks, or holds this worker for later")
         _load(root, Loading(net, node, executor, terms.own), holding.asked(net), terms, tell)
@@ -79,7 +80,7 @@ def _load(root: Link, loading: Loading, question: holding.Question | None, terms
     loading.receive(root, terms.patience)
     from_file = loading.complete(_Progress(root, terms.patience) if holds else lambda _: None)
     if from_file:
-        tell(f"weights loaded, {megabytes(from_file)} of them from our own file")
+        tell(f"weights loaded, {gib(from_file)} of them from our own file")
     elif loading.wanted:
         tell("weights loaded" + (", the same as in our own file" if loading.is_same else ""))
     if loading.differs:
@@ -124,7 +125,7 @@ def _executor(net: NetConfig, node: NodeConfig, root: Link, n_links: int, terms:
         raise GraphError("no pipe for positions")
     if (needs := needed(net, node)) > terms.memory:
         root.write(FULL, terms.patience)
-        raise GraphError(f"{megabytes(needs)}, more than --memory allows, which is {megabytes(terms.memory)}")
+        raise GraphError(f"{gib(needs)}, more than --memory allows, which is {gib(terms.memory)}")
     from synaptic.dllama.executor import Executor  # takes a moment
 
     return Executor(net, node, terms.threads)
@@ -166,7 +167,3 @@ def _pass(net: NetConfig, node: NodeConfig, executor: Executor, links: Sequence[
     finally:
         if tokens:
             tell(f"computed {tokens:,} token{'s' * (tokens > 1)}")
-
-
-def megabytes(count: int) -> str:
-    return f"{count / 1e6:,.0f} MB"

@@ -26,16 +26,16 @@ from synaptic.dllama.door import Door
 from synaptic.dllama.graph import GraphError
 from synaptic.dllama.header import NotAModelError
 from synaptic.dllama.link import Link, LostError
-from synaptic.dllama.serve import Terms, megabytes, serve
+from synaptic.dllama.serve import Terms, serve
+from synaptic.dllama.sizes import bytes_of, gib
 
 if TYPE_CHECKING:
     from synaptic.dllama.model_file import ModelFile
 
 PORT = 9999  # the one of the original's documents, where `dllama discover` looks; its program's own default is 9990
-_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30, "ti": 1 << 40}
 _WAYS_OUT = {
     errno.EADDRINUSE: "   try: --port 9998, or 0 for any that is free",
-    errno.EADDRNOTAVAIL: "   it is none of this machine's, which hostname -I lists",
+    errno.EADDRNOTAVAIL: f"   it is none of this machine's, which {'ifconfig' if sys.platform == 'darwin' else 'hostname -I'} lists",
     errno.EACCES: "   try: --port 9999",
 }
 _LEAVING = 5.0  # seconds for a session to notice that we end
@@ -119,8 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _lent(options: argparse.Namespace) -> str:
-    memory = f"{options.memory / 1e9:.1f} GB" if options.memory >= 1e9 else megabytes(options.memory)
-    what = [f"{options.threads} thread{'s' * (options.threads > 1)}", f"{memory} of memory"]
+    what = [f"{options.threads} thread{'s' * (options.threads > 1)}", f"{gib(options.memory)} of memory"]
     what += [f"{options.model.name} at hand"] if options.model else []
     what += [] if importlib.util.find_spec("numba") else ["slowly: numba is missing"]
     return ", ".join(what)
@@ -185,7 +184,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; the protocol has no key (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=PORT, help="0: any that is free (default: %(default)s)")
     parser.add_argument("--threads", "--nthreads", type=_threads, default=_cores(), help="to compute with (default: %(default)s)")
-    parser.add_argument("--memory", type=_bytes, default=_free_memory(), help="the most for one session, as 8GiB (default: what is free)")
+    parser.add_argument(
+        "--memory", type=_bytes, default=_free_memory(), help="the most for one session, as 8G or 8GiB (default: what is free)"
+    )
     parser.add_argument("--model", type=Path, metavar="FILE.m", help="takes the weights from it that a root does not send")
     parser.add_argument("--announce", action="store_true", help="tell the link of this worker by zeroconf; needs the zeroconf package")
     parser.add_argument("--idle", type=_seconds, default=86_400.0, help="seconds that a root may think between passes (default: a day)")
@@ -212,10 +213,10 @@ def _seconds(text: str) -> float:
 
 
 def _bytes(text: str) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", text.strip().lower())
-    if not found or found[2] not in _UNITS:
+    found = bytes_of(text)
+    if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no size, as 8GiB is one")
-    return int(float(found[1]) * _UNITS[found[2]])
+    return found
 
 
 def _cores() -> int:

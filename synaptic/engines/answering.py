@@ -80,10 +80,9 @@ class Answering:
 
         `goes_on`: a part of the answer is written; rather than not at all it is finished on this machine.
         """
-        values = self.values()
+        values, via = self.values(), self._wanted(via)
         workers, _ = await asyncio.gather(self._workers(), self._nodes.refresh(max_age=NODES_FRESH))
-        via = via or (values.via if values.via != AUTO else None)
-        found = await asyncio.to_thread(self._find, model or values.model or DEMO, via)
+        found = await self.find(model, via=via)
         situation = await self._situation(found, workers, via)
         situation = dataclasses.replace(situation, goes_on=goes_on, slots=slots or values.parallel)
         if self._dllama and self._dllama.can(found) and (via in (DLLAMA, BUILTIN) or not (via or situation.nodes)):
@@ -92,6 +91,13 @@ class Answering:
             route = self._loaded(found, situation) or choose(found, situation)
         self.bus.publish(RouteChosen(model=found.name, via=route.via, why=route.why))
         return route
+
+    async def find(self, model: str | None = None, *, via: str | None = None) -> Model:
+        """The model of a prompt, in the form in which it would be answered now; arguments as those of `route`."""
+        return await asyncio.to_thread(self._find, model or self.values().model or DEMO, self._wanted(via))
+
+    def _wanted(self, via: str | None) -> str | None:
+        return via or (wanted if (wanted := self.values().via) != AUTO else None)
 
     def _find(self, name: str, via: str | None) -> Model:
         """The shipped model comes in two forms: where its own engine is not meant, or not there, the other one stands in."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from synaptic.cluster.backend import Backend, Kind, State
 from synaptic.cluster.dllama_workers import DllamaWorkers
+from synaptic.dllama.header import DllamaHeader
 from synaptic.engines.builtin import Roots
 from synaptic.engines.by_root import ByRoot
 from synaptic.engines.over_dllama import OverDllama
@@ -78,21 +79,17 @@ class DllamaRoutes:
             return await self.rooted(model, is_forced=is_forced)
         context = context_of(model, values.context)
         if plan := self._loaded(model, context):
-            said = await self._prediction(Rooted(plan, TENSOR if plan.workers else NONE))
+            said = await self._prediction(plan, TENSOR if plan.workers else NONE)
             return Route(DLLAMA, plan.model, "loaded there already", plan, is_forced=is_forced, prediction=said)
-        header = await asyncio.to_thread(self._catalog.dllama_header, model)
-        if header is None:
-            raise EngineError(f"{model.name} is no distributed-llama model", hint="try: model list")
+        header = await self._header(model)
         await self.apis.reap()
-        workers: Sequence[Backend] = ()
-        if values.distributed_inference_enabled:
-            workers = await self._known().check()
+        workers = await self._known().check() if values.distributed_inference_enabled else []
         if goes_on and not any(worker.is_there for worker in workers):
-            workers = ()
+            workers = []
         free = await asyncio.to_thread(self._free)
         found = spread_dllama(model, header, workers, context=context, free=free)
         why = "; ".join(filter(None, (self._why(workers), found.why)))
-        said = await self._prediction(Rooted(found.plan, TENSOR if found.plan.workers else NONE))
+        said = await self._prediction(found.plan, TENSOR if found.plan.workers else NONE)
         return Route(DLLAMA, model, why, found.plan, is_forced=is_forced, prediction=said)
 
     async def rooted(self, model: Model, *, split: str | None = None, is_forced: bool = False) -> Route:
@@ -101,7 +98,7 @@ class DllamaRoutes:
         context = context_of(model, values.context)
         if split is None and (loaded := self._root_as_wanted(model, context)):
             self._rooted[model.name] = loaded
-            why, prediction = await self._loaded_there(loaded), await self._prediction(loaded)
+            why, prediction = await self._loaded_there(loaded), await self._prediction(loaded.plan, loaded.split)
             return Route(BUILTIN, model, why, loaded.plan, is_forced=is_forced, prediction=prediction)
         is_spread = values.distributed_inference_enabled or split is not None
         known = await self._known().check() if is_spread and split != NONE else []
@@ -135,11 +132,10 @@ class DllamaRoutes:
         without = f"; without {gone}, which was lost" if gone else ""
         return f"loaded there already{without}" + (f"; {plural(len(back), 'worker')} more: coordinator restart takes them" if back else "")
 
-    async def _prediction(self, loaded: Rooted) -> Prediction | None:
+    async def _prediction(self, plan: Plan, split: str) -> Prediction | None:
         """By what is known of its workers' speed now."""
-        plan = loaded.plan
         workers = [Backend(each, Kind.DLLAMA, State.IN_USE) for each in plan.workers]
-        found = await self.planned(plan.model, workers, plan.context, loaded.split)
+        found = await self.planned(plan.model, workers, plan.context, split)
         return None if found.prediction.is_assumed or found.plan.workers != plan.workers else found.prediction
 
     async def planned(self, model: Model, workers: Sequence[Backend], context: int, split: str | None = None) -> DllamaPlan:
@@ -149,11 +145,16 @@ class DllamaRoutes:
 
     async def question(self, model: Model, workers: Sequence[Backend], context: int) -> Question:
         """What is known of the model and of these workers. EngineError."""
+        header = await self._header(model)
+        machines, free = await asyncio.to_thread(lambda: (self._machines(workers), self._free()))
+        return Question(model, header, workers, machines, Machine(None, free), context)
+
+    async def _header(self, model: Model) -> DllamaHeader:
+        """Raises EngineError."""
         header = await asyncio.to_thread(self._catalog.dllama_header, model)
         if header is None:
             raise EngineError(f"{model.name} is no distributed-llama model", hint="try: model list")
-        machines, free = await asyncio.to_thread(lambda: (self._machines(workers), self._free()))
-        return Question(model, header, workers, machines, Machine(None, free), context)
+        return header
 
     def to_root(self, plan: Plan) -> Rooted:
         """How the root is to run what was routed to it last."""

@@ -26,7 +26,7 @@ from synaptic.planning.term import COMPUTE, MEMORY, Term, Tie
 ASSUMED, SLOWEST, FASTEST = 50e9, 8e9, 1000e9  # bytes/s of memory that was never measured: likely, and the range
 SPECIFIED, MEASURED = 0.35, 0.15  # error of a prediction
 EFFICIENCY = {"F32": 0.82, "F16": 0.82, "BF16": 0.82, "Q8_0": 0.71, "Q4_0": 0.59, "Q4_1": 0.59}  # of a memory's bandwidth
-K_QUANTS, OTHERS, MIXTURE = 0.62, 0.62, 0.60  # Q4_K and the like; anything else; a mixture of experts
+K_QUANTS, MIXTURE = 0.62, 0.60  # Q4_K and whatever is not above; a mixture of experts
 INTENSITY = 25.0  # flop for each byte/s of bandwidth, of a GPU reading a prompt, where its compute is not known
 LEAST_INTENSITY, MOST_INTENSITY = 4.0, 40.0
 FILLED = 2048  # tokens in the KV cache of a usual conversation
@@ -116,7 +116,7 @@ def efficiency(shape: Shape) -> float:
     """The part of a memory's bandwidth that llama.cpp's kernels use, as measured on several GPUs and CPUs."""
     if shape.active_share < 1:
         return MIXTURE
-    return EFFICIENCY.get(shape.quantization, K_QUANTS if "_K" in shape.quantization else OTHERS)
+    return EFFICIENCY.get(shape.quantization, K_QUANTS)
 
 
 def _terms(

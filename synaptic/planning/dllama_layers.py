@@ -3,7 +3,7 @@ How the layers of a distributed-llama model lie over workers in runs, each as lo
 
 Every token goes through all runs, one after another; a long prompt in batches, so that all workers are at work. Both
 are shortest when the layers go to the fastest workers in proportion to their speed, and those that would only slow the
-others down get none. Sizes in bytes, times in seconds.
+others down get none. The shipped model shows what several workers do, so each gets one. Sizes in bytes, times in seconds.
 """
 
 from __future__ import annotations
@@ -31,10 +31,13 @@ class Laid:
     idle: tuple[Endpoint, ...] = ()  # left out because they are too slow to be of use
 
 
-def lay(header: DllamaHeader, workers: Sequence[Machine], context: int, *, all_of_them: bool = False) -> Laid:
-    """`all_of_them`: the user named them; else those that would make an answer clearly longer get no layers."""
-    whole = _counted(header, workers, context)
-    if all_of_them or whole.missing or any(worker.speed is None for worker in workers):
+def lay(header: DllamaHeader, workers: Sequence[Machine], context: int, *, all_of_them: bool = False, must_use_all: bool = False) -> Laid:
+    """
+    `all_of_them`: the user named them; else those that would make an answer clearly longer get no layers.
+    `must_use_all`: as many as there are layers get one, whatever it costs.
+    """
+    whole = _counted(header, workers, context, one_each=must_use_all)
+    if all_of_them or must_use_all or whole.missing or any(worker.speed is None for worker in workers):
         return whole
     best, shortest = whole, answer_seconds(header, workers, whole.counts, context) / CLEARLY
     fastest = sorted(workers, key=lambda worker: -speed_of(worker))
@@ -81,7 +84,9 @@ def room_for(header: DllamaHeader, worker: Machine, context: int) -> int | None:
     return max(worker.free - working_bytes(header, context), 0) // sum(layer_bytes(header, context))
 
 
-def _counted(header: DllamaHeader, workers: Sequence[Machine], context: int, among: set[Endpoint | None] | None = None) -> Laid:
+def _counted(
+    header: DllamaHeader, workers: Sequence[Machine], context: int, among: set[Endpoint | None] | None = None, *, one_each: bool = False
+) -> Laid:
     """One layer after the other to whoever would have done with it first, among those that have room."""
     each = sum(layer_bytes(header, context))
     free = _free(header, workers, context)
@@ -90,7 +95,7 @@ def _counted(header: DllamaHeader, workers: Sequence[Machine], context: int, amo
         able = _able(workers, free, each, among)
         if not able:
             return Laid(tuple(counts), missing=(header.layers - layer) * each)
-        index = min(able, key=lambda index: (counts[index] + 1) / speed_of(workers[index]))
+        index = min(able, key=lambda index: (one_each and counts[index] > 0, (counts[index] + 1) / speed_of(workers[index])))
         counts[index] += 1
         left = free[_pocket(workers[index])]
         free[_pocket(workers[index])] = None if left is None else left - each

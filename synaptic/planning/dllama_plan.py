@@ -113,8 +113,8 @@ def _by_shares(asked: Question, trouble: str) -> DllamaPlan:
 def _by_layers(asked: Question, there: Sequence[Backend], trouble: str, *, all_of_them: bool) -> DllamaPlan:
     at = {machine.endpoint: machine for machine in asked.machines}
     machines = [at.get(each.endpoint) or Machine(each.endpoint, None) for each in there]
-    context = min(asked.context, asked.header.context)
-    laid = lay(asked.header, machines, context, all_of_them=all_of_them)
+    context, one_each = min(asked.context, asked.header.context), asked.model.source == "shipped"
+    laid = lay(asked.header, machines, context, all_of_them=all_of_them, must_use_all=one_each)
     used = [(machine, count) for machine, count in zip(machines, laid.counts, strict=True) if count]
     workers, counts = tuple(machine.endpoint for machine, _ in used if machine.endpoint), tuple(count for _, count in used)
     left_out = tuple((each.endpoint, each.detail or each.state.value) for each in asked.workers if not each.is_there)
@@ -123,9 +123,9 @@ def _by_layers(asked: Question, there: Sequence[Backend], trouble: str, *, all_o
         split=LAYERS,
         shares=shares_of_runs(asked.header, workers, counts, context),
         prediction=predict_layers(asked.header, machines, laid.counts, context),
-        why=_why(machines, laid),
+        why=_why(machines, laid, one_each=one_each),
         layers=counts,
-        left_out=left_out + tuple((endpoint, _idle(at.get(endpoint), machines)) for endpoint in laid.idle),
+        left_out=left_out + tuple((endpoint, _idle(at.get(endpoint), machines, asked.header.layers)) for endpoint in laid.idle),
         missing=laid.missing,
         not_tensor=trouble,
     )
@@ -139,13 +139,14 @@ def _are_shares_better(asked: Question, shares: DllamaPlan, runs: DllamaPlan) ->
     return shares.prediction.expected >= runs.prediction.expected
 
 
-def _why(machines: Sequence[Machine], laid: Laid) -> str:
+def _why(machines: Sequence[Machine], laid: Laid, *, one_each: bool) -> str:
     used = [(machine, count) for machine, count in zip(machines, laid.counts, strict=True) if count]
     runs = f"{', '.join(str(count) for _, count in used[:_MOST_NAMED])} layers in a row for {plural(len(used), 'worker')}"
     if laid.missing:
         return f"{runs}, and no room for the rest"
     speeds = {machine.speed for machine, _ in used}
-    how = "as many for each, for their speed is not known" if speeds == {None} else "in proportion to their speed"
+    by_speed = "one for each, the rest in proportion to their speed" if one_each else "in proportion to their speed"
+    how = "as many for each, for their speed is not known" if speeds == {None} else by_speed
     if any(machine.speed is None for machine, _ in used) and speeds != {None}:
         how += ", as far as it is known"
     text = f"{runs}, {how}" if len(used) > 1 else f"all {used[0][1]} layers at one worker"
@@ -161,10 +162,12 @@ def unknown_memory(machines: Sequence[Machine]) -> str:
     return f"the memory of {', '.join(unknown[:3])}{more} is not known, and taken as enough"
 
 
-def _idle(machine: Machine | None, machines: Sequence[Machine]) -> str:
+def _idle(machine: Machine | None, machines: Sequence[Machine], layers: int) -> str:
     fastest = max(map(speed_of, machines))
     slower = fastest / speed_of(machine) if machine else 1.0
-    return f"{slower:.1f} times slower than the fastest: every token would wait for it" if slower > 1.2 else "has no room for a layer"
+    if slower > 1.2:
+        return f"{slower:.1f} times slower than the fastest: every token would wait for it"
+    return f"there are only {layers} layers" if layers < len(machines) else "has no room for a layer"
 
 
 def _whole(header: DllamaHeader, context: int) -> Share:

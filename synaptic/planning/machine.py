@@ -64,16 +64,18 @@ def machines_of(
 def _machine(worker: Backend, speed: Speed | None, *, own: Container[str], available: int, total: int) -> Machine:
     endpoint = worker.endpoint
     is_here = endpoint.is_loopback or endpoint.host in own
-    measured = speed.round_trip if speed and speed.measured_at else None
-    latency = (worker.latency_ms or 0.0) / 1000  # of a whole handshake: never less than one round trip
-    round_trip = 0.0 if is_here else measured if measured is not None else latency
     free, memory = worker.free_bytes if worker.devices else None, None
     devices = tuple(device.free for device in worker.devices) if len(worker.devices) > 1 else ()
     if _lends_cpu(worker.devices):
         memory = HERE if is_here else endpoint.host
         is_ours = is_here and abs(worker.devices[0].total - total) <= total // 50  # else a container's, or another one behind this address
         free = min(available, worker.devices[0].free) if is_ours else worker.devices[0].free
-    return Machine(endpoint, free, speed, round_trip, memory, devices)
+    return Machine(endpoint, free, speed, 0.0 if is_here else _round_trip(worker, speed), memory, devices)
+
+
+def _round_trip(worker: Backend, speed: Speed | None) -> float:
+    """Seconds: as measured; before that those of a whole handshake, which is never less."""
+    return speed.round_trip if speed and speed.measured_at else (worker.latency_ms or 0.0) / 1000
 
 
 def _lends_cpu(devices: Sequence[Device]) -> bool:

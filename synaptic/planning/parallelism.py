@@ -98,12 +98,12 @@ def layouts(model: Architecture, site: Site, *, batch: int = 1, context: int = 8
 
     For `batch` answers at once, with room for `context` tokens of each.
     """
-    shapes = [(1, 1, 1)]
+    ways = [(1, 1, 1)]  # tensor, pipeline, nodes
     for nodes in range(1, len(site.nodes) + 1):
         world = nodes * site.each
         cuts = [tensor for tensor in range(1, world + 1) if world % tensor == 0 and (site.each % tensor == 0 or tensor % site.each == 0)]
-        shapes += [(tensor, world // tensor, nodes) for tensor in cuts]
-    return [_layout(model, site, *shape, batch=batch, context=context) for shape in dict.fromkeys(shapes)]
+        ways += [(tensor, world // tensor, nodes) for tensor in cuts]
+    return [_layout(model, site, *way, batch=batch, context=context) for way in dict.fromkeys(ways)]
 
 
 def best(found: Sequence[Layout], nodes: int) -> Layout | None:

@@ -21,7 +21,6 @@ from synaptic.planning.filling import (
     available,
     by_speed,
     first_fit,
-    fits_in,
     reserve,
     shares_of,
     tensor_split,
@@ -123,7 +122,7 @@ def _filled(demand: Demand, machines: Sequence[Machine]) -> Placement | None:
 
 def _filled_in_order(demand: Demand, machines: Sequence[Machine]) -> Placement | None:
     counts = waterfill(demand, machines)
-    if counts is None or not fits_in(demand, machines, counts):
+    if counts is None:
         counts = first_fit(demand, machines, least=1)
         if sum(counts) < demand.shape.layers or not all(counts):
             return None

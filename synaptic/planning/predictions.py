@@ -17,10 +17,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from synaptic.errors import SynapticError, os_reason
+from synaptic.errors import unwritten
 from synaptic.planning.costmodel import MEASURED, SPECIFIED, Prediction
 from synaptic.planning.term import Term
-from synaptic.results import Json, to_json
+from synaptic.results import to_json
 
 FULL = 1 << 18  # bytes: some hundred lines
 LIMIT = 1 << 22  # bytes of a file that are read at most
@@ -56,9 +56,6 @@ class Record:
         if rate is None or rate <= 0 or not said or self.measured.tokens < ENOUGH:
             return None
         return rate / said if 1 / FARTHEST < rate / said < FARTHEST else None
-
-    def as_json(self) -> Json:
-        return {field.name: to_json(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
 
 class Predictions:
@@ -134,7 +131,7 @@ def _append(path: Path, line: bytes) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise SynapticError(f"cannot write {path}: {os_reason(error)}", hint="is the disk full, or the folder not yours?") from error
+        raise unwritten(path, error) from error
     if end // FULL > (end - len(line)) // FULL:  # one line crosses it: nobody else turns the same file over
         with contextlib.suppress(OSError):  # then the next time that so much is written
             path.replace(_before(path))

@@ -188,7 +188,8 @@ def _as_wanted(shape: Shape, now: Situation) -> tuple[Placement, int] | None:
 
 def _why(now: Situation, placed: Placement) -> str:
     lost = [f"{worker.endpoint} ({worker.state.value})" for worker in now.workers if not worker.is_ready]
-    dropped = [f"{endpoint} ({why})" for endpoint, why in placed.dropped]
+    reasons = dict.fromkeys(why for _, why in placed.dropped)
+    dropped = [f"{', '.join(str(endpoint) for endpoint, its in placed.dropped if its == why)} ({why})" for why in reasons]
     without = f"without {', '.join(lost + dropped)}" if lost or dropped else ""
     return "; ".join(filter(None, ("distributed is on", placed.why, without)))
 

@@ -1,5 +1,8 @@
 """
-How long a token takes when every layer is split over n machines (distributed-llama). Pure; seconds and bytes.
+How long a token takes when every layer is split over n machines, by theory. Pure; seconds and bytes.
+
+Published measurements of distributed-llama are held against it, in tests. What the program predicts with is dllama_speed,
+from the speeds that `dllama check --verify` measures.
 
     token = split weights / (n · bandwidth) + the root's own weights / its bandwidth
           + (2 layers + 1) · (latency + (n - 1) vectors / link) + latency + (n - 1) / n of the logits / link

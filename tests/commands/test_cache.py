@@ -135,7 +135,16 @@ async def test_where_there_is_no_home(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "bytes"), [("500M", 500 * 1024**2), ("1.5 GiB", 1536 * 1024**2), ("0", 0), ("7kb", 7168), ("2T", 2 * 1024**4)]
+    ("text", "bytes"),
+    [
+        ("500M", 500 * 1024**2),
+        ("1.5 GiB", 1536 * 1024**2),
+        ("0", 0),
+        ("7kb", 7168),
+        ("2T", 2 * 1024**4),
+        ("8589934592", 8 << 30),
+        ("8Gi", 8 << 30),
+    ],
 )
 def test_sizes(text: str, bytes: int) -> None:
     assert cache.Size.parse(text).bytes == bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from synaptic.commands import load
+from synaptic.engines.running_root import HERE
 from synaptic.environment import Environment
 from synaptic.errors import UsageError
+from synaptic.planning.speeds import Speeds
 from synaptic.results import Facts, Note, Outcome, Result, Rows, Stream
 from synaptic.session import Session
 from synaptic.settings import Settings
@@ -62,7 +65,8 @@ async def test_it_leads_on_and_the_built_in_engine_is_a_coordinator_like_any_oth
 async def test_more_workers_are_taken_also_when_the_model_is_loaded_over_fewer(session: Session) -> None:
     await answered(session, "demo --workers 1")
     stream, _ = await answered(session, "demo --workers 3")
-    assert "loaded there already" not in stream.head, "planned anew, with all three; a slow one may get no layers"
+    assert "loaded there already" not in stream.head, "planned anew, with all three"
+    assert "builtin · 3 workers" in stream.head
     said = await typed(session, "status")
     assert isinstance(said, Facts)
     assert "workers" not in dict(said.facts), "there are some: nobody has to look for any"
@@ -71,6 +75,19 @@ async def test_more_workers_are_taken_also_when_the_model_is_loaded_over_fewer(s
     assert isinstance(looked, Rows)
     assert [check.mark for check in looked.items if check.detail.startswith("dllama worker")] == ["✓"] * 3
     assert "workers" not in [check.what for check in looked.items]
+
+
+async def test_every_worker_holds_a_layer_however_slow_it_is(session: Session) -> None:
+    await answered(session, "demo --workers 3")
+    measured, folder = session.dllama_speeds.known(), session.environment.state_dir
+    assert folder
+    slow = max(measured)
+    Speeds(folder / "dllama-speeds.json").note({slow: dataclasses.replace(measured[slow], bandwidth=1e6)})
+    await typed(session, "coordinator restart")
+    (root,) = session.roots.all()
+    layers = {each.node: each.last - each.first for each in root.held if each.node != HERE}
+    assert layers[str(slow)] == 1
+    assert sorted(layers.values()) == [1, 1, 2]
 
 
 @pytest.mark.parametrize("many", [0, -1, 1000])

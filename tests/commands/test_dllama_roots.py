@@ -85,8 +85,20 @@ async def test_what_is_for_llama_cpp_alone_is_refused(session: Session, words: s
 
 
 async def test_a_split_is_for_models_of_this_kind(session: Session):
+    session.settings.for_now(via="llama.cpp")
     with pytest.raises(UsageError, match="--split is for .m models"):
         await typed(session, "plan demo --split layers")
+
+
+async def test_the_shipped_model_is_planned_over_the_workers_that_a_prompt_for_it_would_take(session: Session, builtin_worker):
+    await typed(session, f"dllama add {' '.join(str(builtin_worker().endpoint) for _ in range(3))}")
+    session.settings.for_now(distributed_inference_enabled=True, dllama_split="layers")
+    document = await typed(session, "plan demo")
+    route = await session.answering.route("demo")
+    assert document["engine"] == route.via
+    assert route.plan
+    assert [each["endpoint"] for each in document["shares"] if each["layers"]] == [str(each) for each in route.plan.workers]
+    assert len(route.plan.workers) == 3
 
 
 async def test_a_named_worker_that_is_not_there_is_an_error(session: Session):

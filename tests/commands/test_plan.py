@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,21 @@ from synaptic.settings import Settings
 pytestmark = pytest.mark.anyio
 
 
+def session_with(tmp_path: Path, **variables: str) -> Session:
+    variables = {"SYNAPTICLLAMAS_HOME": str(tmp_path), **variables}
+    return Session(Environment(variables, *(io.StringIO() for _ in range(3))), Settings.load(tmp_path / "s.json", {}))
+
+
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
-    return Session(
-        Environment({"SYNAPTICLLAMAS_HOME": str(tmp_path)}, *(io.StringIO() for _ in range(3))), Settings.load(tmp_path / "s.json", {})
-    )
+    """Where llama.cpp is: its programs are found, and not started."""
+    return session_with(tmp_path, LLAMA_SERVER=sys.executable, GGML_RPC_SERVER=sys.executable)
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Session:
+    """Without llama.cpp."""
+    return session_with(tmp_path, PATH="")
 
 
 async def type_line(session: Session, line: str) -> Facts:
@@ -66,10 +77,34 @@ async def test_the_document_is_what_scripts_rely_on(session: Session) -> None:
     assert all(each.keys() == {"change", "effect"} for each in document["alternatives"])
 
 
+async def test_without_llama_cpp_it_is_what_the_built_in_engine_would_do(bare: Session) -> None:
+    document = (await type_line(bare, "plan demo")).as_json()
+    route = await bare.answering.route("demo")
+    assert isinstance(document, dict)
+    assert (document["model"], document["engine"]) == (route.model.name, route.via) == ("demo", "builtin")
+    assert route.plan
+    assert document["context"] == route.plan.context
+
+
+async def test_what_is_planned_for_llama_cpp_by_name_is_also_where_it_is_not_installed(bare: Session) -> None:
+    with pytest.raises(BackendError, match="no worker to measure"):
+        await type_line(bare, "plan demo --probe")
+    bare.settings.for_now(via="llama.cpp")
+    document = (await type_line(bare, "plan demo")).as_json()
+    assert isinstance(document, dict)
+    assert document["engine"] == "llama.cpp"
+
+
+async def test_where_the_engine_of_the_settings_is_the_built_in_one_it_is_planned_for(session: Session) -> None:
+    session.settings.for_now(via="builtin")
+    document = (await type_line(session, "plan demo --split none")).as_json()
+    assert isinstance(document, dict)
+    assert (document["engine"], document["split"]) == ("builtin", "none")
+
+
 @pytest.mark.live
 async def test_over_named_workers_measured_first(session: Session, rpc_worker, tmp_path: Path) -> None:
-    variables = {"SYNAPTICLLAMAS_HOME": str(tmp_path), "LLAMA_BENCH": str(_program("LLAMA_BENCH"))}
-    session = Session(Environment(variables, *(io.StringIO() for _ in range(3))), session.settings)
+    session = session_with(tmp_path, **{name: str(_program(name)) for name in ("LLAMA_BENCH", "LLAMA_SERVER", "GGML_RPC_SERVER")})
     named = ",".join(str(rpc_worker().endpoint) for _ in range(2))
     before = await type_line(session, f"plan demo --on {named}")
     assert before.summary

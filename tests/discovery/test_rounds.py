@@ -50,6 +50,15 @@ def test_a_lost_worker_is_asked_after_two_good_looks_in_a_row(looks):
     assert [n for n, step in enumerate(done) if step is Step.SHAKE] == due
 
 
+@pytest.mark.parametrize("looks", ["".join(row) for row in itertools.product("ox", repeat=8)])
+def test_one_that_nobody_asked_yet_is_given_up_once_and_asked_as_a_lost_one_is(looks):
+    fell = [n for n in range(8) if looks[: n + 1].endswith("x" * FALL)]
+    due = [n for n in range(8) if looks[: n + 1].endswith("o" * RISE)]
+    done = steps(Health(is_unasked=True), looks)
+    assert [n for n, step in enumerate(done) if step is Step.LOSE] == fell[:1]
+    assert [n for n, step in enumerate(done) if step is Step.SHAKE][:1] == due[:1]
+
+
 def lose(health: Health, now: float) -> float:
     """Seconds it is left out for."""
     verdicts = [health.look(now + n, BAD, has_substitute=True) for n in range(FALL)]
@@ -166,6 +175,26 @@ async def test_an_idle_one_that_dies_is_lost_within_ten_seconds_and_comes_back(w
     world.trouble[A] = GOOD
     await world.pass_by(2.5 * EVERY)
     assert (world.asked, world.state(A)) == ([A], (State.IDLE, "ready"))
+
+
+@pytest.mark.anyio
+async def test_one_that_was_never_asked_and_is_closed_is_down_within_ten_seconds_and_used_once_it_is_there():
+    world = World(A, B)
+    world.trouble[A] = BAD
+    await world.pass_by(10)
+    assert (world.state(A), world.asked) == ((State.UNREACHABLE, "down"), [B])
+    assert [each.detail for each in world.pool.records() if each.endpoint == A] == [BAD]
+    world.trouble[A] = GOOD
+    await world.pass_by(2.5 * EVERY)
+    assert (world.state(A), world.asked) == ((State.IDLE, "ready"), [B, A])
+
+
+@pytest.mark.anyio
+async def test_one_that_was_never_asked_and_that_our_coordinator_holds_is_not_asked():
+    world = World(A)
+    world.pool.hold([A], "demo")
+    await world.pass_by(60)
+    assert (world.state(A), world.asked) == ((State.IN_USE, "ready"), [])
 
 
 @pytest.mark.anyio
@@ -359,6 +388,26 @@ async def test_a_second_one_that_waits_for_a_real_busy_worker_makes_it_look_dead
             assert waiting.recv(1) == b""  # it was served, and nobody was harmed
     assert await look(place) == {worker.endpoint: GOOD}
     assert worker.process.poll() is None
+
+
+@half_open
+@pytest.mark.live
+@pytest.mark.anyio
+async def test_a_real_port_that_was_closed_from_the_start_is_down_and_its_worker_is_used_once_it_is_there(rpc_worker, pool, free_port):
+    closed = Endpoint("127.0.0.1", free_port)
+    pool.add([closed], "configured")
+    rounds, spent = real(pool)
+    while pool.records()[0].state is State.UNVERIFIED:
+        assert spent[0] < 10
+        await rounds.turn()
+    (down,) = pool.records()
+    assert (down.state, down.health, down.detail) == (State.UNREACHABLE, "down", "its machine answers, no worker listens there")
+    later = rpc_worker()
+    pool.add([later.endpoint], "configured")
+    while not pool.ready():
+        assert spent[0] < 30
+        await rounds.turn()
+    assert later.process.poll() is None
 
 
 def connect(endpoint: Endpoint) -> socket.socket:

@@ -8,9 +8,11 @@ import pytest
 from dllama.cpp import cpp_workers  # noqa: F401 - a fixture
 from dllama.workers import ALONE, HOST, launched  # noqa: F401 - a fixture
 
+from synaptic.commands.cache import Size
 from synaptic.dllama.builder import build_matmul
 from synaptic.dllama.graph import OpCode
 from synaptic.dllama.measure import MATRIX, SIZE, measure
+from synaptic.dllama.sizes import bytes_of
 from synaptic.dllama.to_worker import LostWorkerError, connect
 from synaptic.dllama.wire import Peer
 
@@ -27,13 +29,18 @@ def test_every_matrix_has_weights_of_its_own_and_counts(launched):  # noqa: F811
     speed = measure(Peer(HOST, worker.port), size=3 * MATRIX)  # its results are the sum of three products, or it raises
     assert speed.macs > 1e7 < speed.batch_macs
     assert 0 < speed.round_trip < 10
-    found = re.search(r"([\d,]+) MB in use", worker.says("in use"))
+    found = re.search(r"(\S+ MiB) in use", worker.says("in use"))
     assert found
-    assert 3 * MATRIX / 1e6 < int(found[1].replace(",", "")) < 4 * MATRIX / 1e6
+    assert 3 * MATRIX < (bytes_of(found[1]) or 0) < 4 * MATRIX
 
 
-def test_one_of_ours_tells_what_it_grants_a_session(launched):  # noqa: F811
-    assert measure(Peer(HOST, launched("--memory", "700MB").port), size=MATRIX).memory == 700_000_000
+@pytest.mark.parametrize(
+    ("typed", "granted"), [("700MB", 700 << 20), ("700MiB", 700 << 20), ("0.7G", 751_619_277), ("700000000", 700_000_000)]
+)
+def test_one_of_ours_tells_what_it_grants_a_session(launched, typed, granted):  # noqa: F811
+    """As many bytes as the same word means at `dllama root`."""
+    assert Size.parse(typed).bytes == granted
+    assert measure(Peer(HOST, launched("--memory", typed).port), size=MATRIX).memory == granted
 
 
 def test_one_that_grants_too_little_says_so_and_stays(launched):  # noqa: F811

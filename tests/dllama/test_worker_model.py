@@ -61,7 +61,7 @@ def test_what_is_not_sent_comes_from_the_file(launched, tmp_path, kind):  # noqa
                 configure(root, net, node)
                 send(root, sent)
                 assert exactly(root, 4) == ACK
-                from_file = "MB of them from our own file" if sent is not everything else "the same as in our own file"
+                from_file = "B of them from our own file" if sent is not everything else "the same as in our own file"
                 assert worker.says("weights loaded").endswith(from_file)
                 results.append(passed(root, net, node))
         assert len(results[0]) > 1000

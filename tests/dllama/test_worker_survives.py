@@ -223,7 +223,7 @@ def test_a_small_memory_is_kept_to(launched):  # noqa: F811
     small = launched("--memory", "1MB")
     with small.connect() as sock, pytest.raises((AssertionError, ConnectionError)):
         configure(sock, NetConfig(1, 1, (Pipe("P", Size3D(FloatType.F32, 1, 1, 500_000)),)), NodeConfig(0, (), ()))
-    assert small.says("cannot be done here").endswith("2 MB, more than --memory allows, which is 1 MB")
+    assert small.says("cannot be done here").endswith("1.9 MiB, more than --memory allows, which is 1 MiB")
     small.serves()
 
 

@@ -37,8 +37,8 @@ def test_it_tells_what_a_session_is_about(launched):  # noqa: F811
     empty = "nothing to compute: somebody looks, or holds this worker for later"
     here = f"{HOST}:{worker.port}"
     assert lines[0].startswith(f"for its root: dllama add {here}, or distributed-llama's own with --workers {here}; this machine alone")
-    assert lines[1:] == [came, empty, left, came, "node 1 of 2: 0 MB in use", "computed 2 tokens", left, came]
-    assert worker.says("node 1 of 2") == "node 1 of 2: layers 0 to 3, 3 MB in use"
+    assert lines[1:] == [came, empty, left, came, "node 1 of 2: 160 B in use", "computed 2 tokens", left, came]
+    assert worker.says("node 1 of 2") == "node 1 of 2: layers 0 to 3, 2.8 MiB in use"
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from synaptic.endpoint import Endpoint
-from synaptic.planning.costmodel import FILLED, PROMPT, predict
+from synaptic.planning.costmodel import FILLED, INPUTS, PROMPT, bandwidth, predict
 from synaptic.planning.placement import Machine, Placement, place
 from synaptic.planning.shape import Shape
 from synaptic.planning.speeds import Speed
@@ -134,6 +136,31 @@ def test_the_terms_are_the_whole_and_each_has_a_name() -> None:
         "memory bandwidth of this machine",
     ]
     assert sum(term.seconds for term in said.terms if term.what == "network latency") == pytest.approx(2e-4)
+
+
+SMALL = Shape((1 << 20,) * 8, 1 << 20, 1 << 20, 16, 512, 1400, 2048, 16 << 20, 16 << 20, "Q8_0")
+
+
+def two_workers(round_trip: float) -> Placement:
+    workers = [Machine(Endpoint("10.0.0.1", number), 8 * GIB, Speed(1e9, round_trip, 1e6, 1.0), round_trip) for number in (1, 2)]
+    return place(SMALL, workers, context=512, slots=3, must_use_all=True)
+
+
+def test_each_token_moves_activations_to_each_worker_and_back_and_the_last_one_sends_the_logits() -> None:
+    moved = [term.seconds * 1e6 for term in two_workers(1e-3).prediction.terms if term.what == "network bandwidth"]
+    assert moved == pytest.approx([INPUTS + 3 * 4 * (512 + 512), INPUTS + 3 * 4 * (512 + 2048)])
+
+
+def test_a_worker_on_this_machine_has_no_network() -> None:
+    assert not [term for term in two_workers(0.0).prediction.terms if term.what.startswith("network")]
+
+
+@pytest.mark.parametrize(
+    ("quantization", "active", "part"), [("Q8_0", 1.0, 0.71), ("Q4_0", 1.0, 0.59), ("Q5_K_S", 1.0, 0.62), ("Q8_0", 0.1, 0.60)]
+)
+def test_a_specified_memory_is_used_in_part_and_less_by_experts(quantization: str, active: float, part: float) -> None:
+    shape = dataclasses.replace(SMALL, quantization=quantization, active_share=active)
+    assert bandwidth(Machine(None, None, Speed(100e9)), shape) == pytest.approx(part * 100e9)
 
 
 def test_a_distant_worker_is_named_as_the_bottleneck() -> None:

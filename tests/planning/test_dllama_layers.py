@@ -29,9 +29,9 @@ def machine(number: int, gmacs: float | None = None, *, free: int | None = None,
     return Machine(Endpoint("10.0.0.1", number), free, speed, trip, memory)
 
 
-def planned(*machines: Machine, split: str | None = None, header: DllamaHeader = BIG, **more: object) -> DllamaPlan:
+def planned(*machines: Machine, split: str | None = None, header: DllamaHeader = BIG, source: str = "file", **more: object) -> DllamaPlan:
     workers = [Backend(each.endpoint, Kind.DLLAMA, State.IDLE) for each in machines if each.endpoint]
-    model = Model("big", "file", Path("big.m"), "llama", 0, 0, header.layers, header.context, "Q40", header.file_bytes, (DLLAMA,))
+    model = Model("big", source, Path("big.m"), "llama", 0, 0, header.layers, header.context, "Q40", header.file_bytes, (DLLAMA,))
     asked = Question(model, header, workers, machines, Machine(None, 1 << 40), CONTEXT)
     return plan_dllama(dataclasses.replace(asked, **more), split)
 
@@ -68,6 +68,25 @@ def test_one_that_would_make_every_answer_longer_is_left_out_unless_it_is_named(
     assert whole.counts[1] > 0
     assert answer_seconds(BIG, machines, laid.counts, CONTEXT) < answer_seconds(BIG, machines, whole.counts, CONTEXT)
     assert planned(*machines).left_out == ((machines[1].endpoint, "12.0 times slower than the fastest: every token would wait for it"),)
+
+
+@pytest.mark.parametrize(
+    ("speeds", "counts"),
+    [((40, 40, 1), (2, 1, 1)), ((1, 40, 1), (1, 2, 1)), ((40, 1), (3, 1)), ((40, 1, 1, 1, 1), (1, 1, 1, 1, 0)), ((10, 10), (2, 2))],
+)
+@pytest.mark.parametrize("split", [LAYERS, None])
+def test_the_model_that_shows_what_workers_are_for_has_a_layer_for_each(speeds, counts, split):
+    machines = [machine(number, gmacs, trip=0.02) for number, gmacs in enumerate(speeds, 1)]
+    found = planned(*machines, split=split, header=SMALL, source="shipped")
+    assert found.split == LAYERS
+    assert found.layers == tuple(filter(None, counts))
+    assert "one for each, the rest in proportion to their speed" in found.why
+    assert [each.port for each in found.plan.workers] == [number for number, count in enumerate(counts, 1) if count]
+
+
+def test_with_more_workers_than_layers_the_rest_is_told_why_it_has_none():
+    found = planned(*(machine(number, 10) for number in range(1, 6)), split=LAYERS, header=SMALL)
+    assert [why for _, why in found.left_out] == ["there are only 4 layers"]
 
 
 def test_what_was_never_measured_leaves_nobody_out():
@@ -158,6 +177,20 @@ def test_memory_that_nobody_tells_is_taken_for_granted_and_said_to_be():
     assert "not known" not in planned(machine(1, 10, free=1 << 40), machine(2, 10, free=1 << 40), split=LAYERS).why
     many = planned(*(machine(number, 10) for number in range(1, 8)), split=TENSOR)
     assert "10.0.0.1:3 and 4 more is not known" in many.why
+
+
+def test_what_a_worker_computes_in_is_taken_from_its_memory_first():
+    each, room = sum(layer_bytes(BIG, CONTEXT)), working_bytes(BIG, CONTEXT)
+    for missing, layers in ((0, 3), (1, 2)):
+        assert lay(BIG, [machine(1, 10, free=room + 3 * each - missing)], CONTEXT).counts == (layers,)
+        shared = [machine(number, 10, free=2 * room + 3 * each - missing, memory="host") for number in (1, 2)]
+        assert sum(lay(BIG, shared, CONTEXT).counts) == layers
+
+
+def test_only_weights_in_q40_take_more_room_at_a_worker_than_in_the_file():
+    plain = dataclasses.replace(BIG, quantization="Q80")
+    assert layer_bytes(plain, CONTEXT)[0] == plain.bytes_per_layer
+    assert layer_bytes(BIG, CONTEXT)[0] == BIG.bytes_per_layer * 20 // 18
 
 
 def test_what_a_worker_of_ours_grants_is_its_memory(tmp_path: Path):

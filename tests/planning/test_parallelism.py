@@ -117,6 +117,31 @@ def test_what_is_not_known_is_not_predicted_and_the_rule_decides() -> None:
     assert chosen(MISTRAL_SMALL, dark) == (2, 2)
 
 
+@pytest.mark.parametrize("link", [Link(), Link(1e-4, None), Link(None, 1e9)])
+def test_over_a_link_that_is_not_known_nothing_is_predicted(link: Link) -> None:
+    found = layouts(MISTRAL_SMALL, Site((1, 1), Accelerator(24 * GIB, 560e9), link))
+    assert {(each.nodes, each.alone is None) for each in found} == {(1, False), (2, True)}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "way", "inside", "between"),
+    [
+        ((4,), (4, 1, 1), 336, 0),  # 112 exchanges, of four
+        ((4,), (1, 4, 1), 2, 0),  # three half round trips onward, and one back to the first
+        ((2, 2), (1, 4, 2), 1, 1),
+        ((2, 2), (2, 2, 2), 112, 1),
+        ((2, 2), (4, 1, 2), 0, 112),
+    ],
+)
+def test_round_trips_are_counted_where_they_are_made(nodes: tuple[int, ...], way: tuple[int, int, int], inside: int, between: int) -> None:
+    def token(near: float, far: float) -> float:
+        site = Site(nodes, Accelerator(24 * GIB, 560e9), Link(far, 1e9), Link(near, 20e9))
+        return 1 / (layout(layouts(MISTRAL_SMALL, site), *way).alone or 0.0)
+
+    assert (token(2e-3, 0.0) - token(1e-3, 0.0)) / 1e-3 == pytest.approx(inside, abs=1e-6)
+    assert (token(0.0, 2e-3) - token(0.0, 1e-3)) / 1e-3 == pytest.approx(between, abs=1e-6)
+
+
 def test_the_rule_without_a_model() -> None:
     assert by_rule(Site((2, 2), Accelerator(), Link(None, 1.25e9))) == (2, 2)
     assert by_rule(Site((1, 1, 1), Accelerator())) == (1, 3)

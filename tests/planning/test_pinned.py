@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from bench.tunes import GB, MODEL, SHAPE, A, B, machine
 
@@ -10,7 +12,7 @@ from synaptic.planning.filling import Demand
 from synaptic.planning.machine import Machine
 from synaptic.planning.pinned import is_split_so, pinned
 from synaptic.planning.plan import Plan
-from synaptic.planning.routing import Situation, choose
+from synaptic.planning.routing import Situation, choose, is_as_wanted
 
 DEMAND = Demand(SHAPE, 2048)
 
@@ -25,6 +27,7 @@ def test_layers_lie_where_they_are_wanted_in_that_order() -> None:
     assert [(share.endpoint, share.layers, share.first) for share in found.shares] == [(B, 30, 0), (A, 2, 30)]
     assert found.tensor_split == (30.0, 3.0), "the output counts as one"
     assert found.need_bytes == sum(share.bytes for share in found.shares)
+    assert (found.fits, found.missing_bytes) == (True, 0)
     assert found.shares[1].weight_bytes == 2 * 200_000_000 + 500_000_000
 
 
@@ -40,6 +43,13 @@ def test_layers_lie_where_they_are_wanted_in_that_order() -> None:
 )
 def test_what_cannot_be_is_no_placement(free: float, wanted: list[tuple[Endpoint, int]]) -> None:
     assert pinned(DEMAND, [machine(A, free), machine(B, 3)], wanted, why="so") is None
+
+
+def test_the_last_one_needs_room_for_the_output_too() -> None:
+    machines = [machine(A), machine(B, 3)]
+    assert pinned(DEMAND, machines, [(B, 11), (A, 21)], why="so")
+    assert pinned(DEMAND, machines, [(A, 31), (B, 1)], why="so")
+    assert pinned(DEMAND, machines, [(A, 21), (B, 11)], why="so") is None
 
 
 def test_a_prompt_goes_over_the_split_that_the_settings_name() -> None:
@@ -59,6 +69,28 @@ def test_it_has_as_many_slots_as_are_wanted_or_fit() -> None:
     two = (SHAPE.bytes + 2.5 * SHAPE.kv_bytes(32, 2048) + SHAPE.compute_bytes(2048)) / 0.95 / GB
     assert choose(MODEL, now(machine(A), split=((A, 32),), slots=3)).plan.slots == 3
     assert choose(MODEL, now(machine(A, two), split=((A, 32),), most=4)).plan.slots == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "may_stay"),
+    [
+        ({}, True),
+        ({"slots": 2}, True),
+        ({"slots": 3}, False),
+        ({"slots": 3, "goes_on": True}, True),
+        ({"split": ((B, 30), (A, 2))}, True),
+        ({"split": ((B, 29), (A, 3))}, False),
+        ({"split": ((B, 29), (A, 3)), "goes_on": True}, True),
+        ({"context": 4096}, False),
+        ({"kv_type": "q8_0"}, False),
+        ({"distributed": False}, False),
+        ({"via": None}, True),
+        ({"via": "ollama"}, False),
+    ],
+)
+def test_what_runs_may_stay_while_nobody_wants_it_otherwise(changed: dict[str, object], may_stay: bool) -> None:
+    plan = Plan(MODEL, (B, A), 2048, 2, tensor_split=(30.0, 3.0))
+    assert is_as_wanted(plan, dataclasses.replace(now(split=()), **changed)) is may_stay
 
 
 def test_a_plan_is_known_to_be_that_split_or_another() -> None:

@@ -138,12 +138,46 @@ def test_the_fastest_memory_is_filled_first() -> None:
     assert fast.bytes + reserve(machine(2, 3)) > 3 * GIB - (160 << 20)  # one more layer would not fit
     assert slow.layers == 32 - fast.layers
     assert "fastest" in placed.why
+    here = dataclasses.replace(machine(1, 64, speed=10), endpoint=None)
+    worker, rest = place(shape(), [here, machine(2, 3, speed=500)], context=4096).shares
+    assert (worker.layers, rest.endpoint) == (fast.layers, None), "also where the output can lie on this machine only"
+    here = dataclasses.replace(machine(2, 3, speed=500), endpoint=None)
+    *_, last = place(shape(), [machine(1, 64, speed=10), here], context=4096).shares
+    assert 3 * GIB - (160 << 20) < last.bytes + reserve(here) <= 3 * GIB, "and where it lies on the fastest"
 
 
 def test_an_output_as_large_as_many_layers_goes_to_the_fastest_when_that_is_better() -> None:
     """It can hold the output and no layer more, or one of the small layers."""
     placed = place(shape(layers=8, layer=64 << 20, output=1 << 30), [machine(1, 64, speed=10), machine(2, 1.4, speed=500)], context=256)
     assert [share.endpoint.port for share in placed.shares] == [1, 2]
+
+
+def test_this_machine_stays_last_whatever_the_output_costs_there() -> None:
+    """llama.cpp takes its workers first."""
+    here = dataclasses.replace(machine(1, 64, speed=10), endpoint=None)
+    placed = place(shape(layers=8, layer=64 << 20, output=1 << 30), [here, machine(2, 1.4, speed=500)], context=256)
+    assert [share.endpoint for share in placed.shares] == [Endpoint("10.0.0.1", 2), None]
+
+
+def test_one_in_the_middle_may_be_left_out() -> None:
+    """Two are needed: the first and the third, for the second is far away."""
+    placed = place(shape(), [machine(1, 3.5, 100), machine(2, 3.5, 90, round_trip=0.05), machine(3, 3.5, 80)], context=4096)
+    assert [share.endpoint.port for share in placed.shares] == [1, 3]
+
+
+def test_those_without_room_for_a_layer_change_nothing_for_the_others() -> None:
+    others = [machine(3), machine(4)]
+    placed = place(shape(), [machine(1, 0.01), machine(2, 0.01), *others], context=4096)
+    assert placed.shares == place(shape(), others, context=4096).shares
+    assert [(endpoint.port, why) for endpoint, why in placed.dropped] == [(port, "it has too little free memory") for port in (1, 2)]
+
+
+def test_layers_of_unequal_size_are_fitted_one_by_one() -> None:
+    """Were they all as large as the first, eight would not fit."""
+    model = dataclasses.replace(shape(), layer_bytes=(512 << 20, *(64 << 20,) * 15), output_bytes=64 << 20)
+    placed = place(model, [machine(1, 1.25), machine(2, 0.8)], context=256)
+    assert (placed.fits, layers_of(placed)) == (True, [9, 7])
+    assert sum(share.weight_bytes for share in placed.shares) == model.bytes
 
 
 def test_one_that_would_slow_the_whole_is_left_out_and_says_why() -> None:
@@ -178,12 +212,15 @@ def test_memory_that_two_workers_share_counts_once() -> None:
     placed = place(shape(), shared, context=4096)
     assert not placed.fits
     assert placed.available_bytes == 4 * GIB
+    assert placed.why.startswith("2 machines offer 4 GiB, ")
+    assert place(shape(), shared[:1], context=4096).why.startswith("1 machine offers 4 GiB, ")
 
 
 def test_a_worker_with_two_devices_has_two_numbers_in_the_split() -> None:
     placed = place(shape(), [machine(1, 24, devices=2), machine(2, 12)], context=4096)
     assert len(placed.tensor_split) == 3
     assert sum(placed.tensor_split) == 33
+    assert placed.shares[0].compute_bytes == 2 * placed.shares[1].compute_bytes
 
 
 def test_a_larger_last_layer_set_counts_the_output() -> None:

@@ -84,6 +84,7 @@ def test_it_is_learned_from_the_file_and_benchmarks_are_no_answers(tmp_path: Pat
     assert last
     assert (last.at, last.source) == (1.0, ANSWER)
     assert [each.source for each in store.all()] == [ANSWER, "bench-1"]
+    assert (tmp_path / "p.jsonl").stat().st_mode & 0o777 == 0o600
     assert Predictions(tmp_path / "p.jsonl").corrected("m", said(A)).learned == 0.75
 
 

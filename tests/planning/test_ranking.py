@@ -108,3 +108,5 @@ def test_answers_beside_ours_cost_one_that_batches_little_and_another_one_all_th
 def test_the_why_says_what_others_do_there() -> None:
     [(_, why)] = rank([told("a", running=4, waiting=2, kv_used=0.91)], model(a=True))
     assert why == "its model is loaded, 4 running and 2 waiting there, its KV cache 91% full, 1 ms away"
+    [(_, why)] = rank([told("a", kv_used=0.4)], model(a=True))
+    assert why == "its model is loaded, 1 ms away"

@@ -59,6 +59,12 @@ def test_off_means_this_machine_and_asks_no_worker() -> None:
     assert "distributed is off" in route.why
 
 
+def test_off_means_a_node_that_has_it_where_there_is_one() -> None:
+    state, offer = at("http://10.0.0.9:11434")
+    route = choose_among(model(offers=(offer,)), worker(1), on=False, nodes=(state,))
+    assert (route.via, route.plan, route.why) == ("ollama", None, "distributed is off; 1 ms away")
+
+
 def test_on_means_the_ready_workers_with_whole_layers_for_each() -> None:
     route = choose_among(model(), worker(1), worker(2, State.IN_USE))
     assert [each.port for each in route.plan.workers] == [1, 2]
@@ -70,6 +76,11 @@ def test_a_lost_worker_is_left_out_and_named() -> None:
     route = choose_among(model(), worker(1), worker(2, State.UNREACHABLE))
     assert [each.port for each in route.plan.workers] == [1]
     assert "without 10.0.0.1:2 (unreachable)" in route.why
+
+
+def test_workers_that_are_left_out_for_one_reason_share_it() -> None:
+    full = [worker(number, free=1024**2) for number in (2, 3, 4)]
+    assert "without 10.0.0.1:2, 10.0.0.1:3, 10.0.0.1:4 (it has too little free memory)" in choose_among(model(), worker(1), *full).why
 
 
 @pytest.mark.parametrize("state", [State.BUSY, State.INCOMPATIBLE, State.UNREACHABLE, State.UNVERIFIED])
@@ -98,6 +109,8 @@ def test_a_model_that_is_too_large_for_this_machine_says_so() -> None:
 
 MATRIX = [  # parameters, bytes, is it loaded at the node, free here, workers → via, and a word of the reason
     (8 * B, 4 * GIB, False, 64 * GIB, 2, "ollama", "13B"),
+    (0, 4 * GIB, False, 64 * GIB, 2, "ollama", "13B"),  # how many it has is not known
+    (0, 40 * GIB, False, 4 * GIB, 2, "llama.cpp", "distributed is on"),
     (13 * B, 7 * GIB, False, 64 * GIB, 2, "ollama", "13B"),
     (14 * B, 8 * GIB, False, 4 * GIB, 2, "llama.cpp", "distributed is on"),
     (70 * B, 40 * GIB, True, 4 * GIB, 2, "ollama", "fits one machine"),

@@ -25,7 +25,6 @@ from itertools import count
 from synaptic.dllama.convert.source import CannotConvertError, Source
 from synaptic.dllama.tokenizer_file import LONGEST_TOKEN, Vocabulary
 
-ARRAYS = ("tokens", "scores", "token_type", "merges")
 NEVER = -(2.0**40)  # below the score from which on two tokens are joined
 FIRST = 1e9  # above every score: joined before all others
 SHIFT = 1e6  # more than any vocabulary has merges; sums with them are exact in 32 bits
