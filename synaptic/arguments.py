@@ -114,13 +114,19 @@ def _take(word: str, waiting: list[str], command: list[str], found: dict[str, st
     name, equals, inline = word.partition("=")
     if word in switches:
         found[switches[word]] = True
-    elif name in values and (equals or waiting):
-        field, value = values[name], inline if equals else waiting.pop(0)
-        before = found.get(field, ())
-        found[field] = (*before, value) if field in _MANY and isinstance(before, tuple) else value
     elif name in values:
-        raise UsageError(f"{name} needs a value", hint="try: synaptic --help")
+        field = values[name]
+        if not equals and not _is_value(field, waiting):
+            raise UsageError(f"{name} needs a value", hint="try: synaptic --help")
+        value, before = inline if equals else waiting.pop(0), found.get(field, ())
+        found[field] = (*before, value) if field in _MANY and isinstance(before, tuple) else value
     elif word.startswith("-") and word != "-" and not command:
         raise UsageError(f"no such flag: {one_line(word, 60)}", hint="try: synaptic --help")
     else:
         command.append(word)
+
+
+def _is_value(field: str, waiting: list[str]) -> bool:
+    """Whether what comes next is a value, and not the next flag. A prompt may look like one."""
+    flags = _SWITCHES | _SWITCHES_BEFORE | _VALUES | _VALUES_BEFORE
+    return bool(waiting) and (field == "input" or waiting[0] not in flags)

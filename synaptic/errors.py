@@ -59,3 +59,8 @@ def os_reason(error: OSError) -> str:
     """What the system says went wrong, as it stands within a sentence: `no space left on device`."""
     said = error.strerror or str(error) or "no reason given"
     return said[:1].lower() + said[1:]
+
+
+def unwritten(path: object, error: OSError) -> SynapticError:
+    """A file or folder that takes nothing."""
+    return SynapticError(f"cannot write {path}: {os_reason(error)}", hint="is the disk full, or the folder not yours? see: doctor")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from synaptic.errors import SynapticError, os_reason
+from synaptic.errors import unwritten
 
 
 def path_of(text: str | Path) -> Path:
@@ -37,4 +37,4 @@ def write_whole(path: Path, text: str) -> None:
         with appearing(path) as file:
             file.write(text.encode())
     except OSError as error:
-        raise SynapticError(f"cannot write {path}: {os_reason(error)}", hint="is the disk full, or the folder not yours?") from error
+        raise unwritten(path, error) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -38,7 +39,12 @@ if TYPE_CHECKING:
     from synaptic.process.workers import Workers
 
 
+agreed: ContextVar[bool] = ContextVar("agreed", default=False)  # the line that runs here says yes to all that it is asked
+
+
 async def cannot_ask(question: str) -> bool:
+    if agreed.get():
+        return True
     raise UsageError(f"{question} there is nobody to ask", hint="add --yes")
 
 

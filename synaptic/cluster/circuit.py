@@ -46,7 +46,6 @@ class Circuit:
 
     def succeeded(self) -> None:
         self._failures = 0
-        self._is_trying = False
 
     def failed(self) -> None:
         self._failures += 1

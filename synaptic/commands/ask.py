@@ -17,7 +17,7 @@ from synaptic.results import Note, Stream, plural
 if TYPE_CHECKING:
     from synaptic.session import Session
 
-_USING = re.compile(r"\s+using\s+(\S+)\s*$", re.IGNORECASE)
+_USING = re.compile(r"""\s+using\s+("[^"]+"|'[^']+'|\S+)\s*$""", re.IGNORECASE)
 _TAGGED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*:[A-Za-z0-9._-]+")  # llama3.1:405b: a model, and nothing one asks about
 LONGEST_STDIN = 8 * 1024 * 1024  # characters
 KEEP_FREE = 0.5  # of the context stays free for the answer
@@ -45,7 +45,7 @@ async def ask(
     """
     if text == "-":
         text = (await asyncio.to_thread(session.environment.stdin.read, LONGEST_STDIN)).strip()
-    text, named = split_model(session, text)
+    text, named = await split_model(session, text)
     if not text:
         raise UsageError("the prompt is empty", hint="usage: ask <text>")
     if fresh:
@@ -82,13 +82,18 @@ async def clear(session: Session) -> Note:
     )
 
 
-def split_model(session: Session, text: str) -> tuple[str, str | None]:
+async def split_model(session: Session, text: str) -> tuple[str, str | None]:
     """`… using NAME` → the prompt and the name, if such a model is known; else the text as it is."""
+    from synaptic.engines.answering import NODES_FRESH
+
     match = _USING.search(text)
-    if match and session.knows_model(match[1]):
-        return text[: match.start()].strip(), match[1]
-    if match and _TAGGED.fullmatch(match[1]):
-        session.bus.publish(Noticed(text=f"no model named {match[1]} here, so the whole line is asked; try: model pull {match[1]}"))
+    name = match[1].strip("\"'") if match else ""
+    if match and not session.knows_model(name):
+        await session.nodes.refresh(max_age=NODES_FRESH)  # they may have it; a fresh program has asked none yet
+    if match and session.knows_model(name):
+        return text[: match.start()].strip(), name
+    if match and _TAGGED.fullmatch(name):
+        session.bus.publish(Noticed(text=f"no model named {name} here, so the whole line is asked; try: model pull {name}"))
     return text, None
 
 

@@ -61,7 +61,11 @@ async def set_(session: Session, key: Annotated[str, Complete(keys)], *value: st
     _publish(session, [key])
     entry = next(entry for entry in session.settings.rows() if entry.key == key)
     text = f"{key} is {_shown(entry.value)}" + (" (the default)" if entry.layer.value == "default" else "")
-    return Note(text, {"key": key, "value": entry.value, "from": entry.layer.value}, hint=_hint(session.settings, warned))
+    return Note(
+        text,
+        {"key": key, "value": entry.value, "from": entry.layer.value, "saved": session.settings.is_saved},
+        hint=_hint(session.settings, warned),
+    )
 
 
 @registry.command("config reset", group="settings")

@@ -12,7 +12,7 @@ from synaptic.commands.grammar import Complete
 from synaptic.commands.registry import registry
 from synaptic.models.entries import SHIPPED
 from synaptic.models.model import BUILTIN, DLLAMA, LLAMA_CPP
-from synaptic.results import Cell, Json, Note, Rows, Style, gib, plural, to_json
+from synaptic.results import Cell, Note, Rows, Style, gib, plural
 
 if TYPE_CHECKING:
     from synaptic.engines.running_root import RunningRoot
@@ -47,9 +47,6 @@ class CoordinatorRecord:
     @property
     def whose(self) -> str:
         return "this process" if self.is_ours else f"process {self.owner}" if self.owner else "none: it was left"
-
-    def as_json(self) -> Json:
-        return {field.name: to_json(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
 
 def record(coordinator: Coordinator | DllamaCoordinator) -> CoordinatorRecord:
@@ -151,8 +148,8 @@ async def stop(session: Session, model: Annotated[str | None, Complete(coordinat
     busy = [each.plan.model.name for each in (*up, *roots) if each.is_busy]
     if busy and not await session.confirm(f"{', '.join(busy)} is answering; stop it?"):
         return Note("nothing changed")
-    is_other = session.is_dllama(model) or (model is not None and bool(roots))
-    stopped = [] if is_other else await session.coordinators.stop(model)
+    is_dllama = session.is_dllama(model) or (model is not None and bool(roots))
+    stopped = [] if is_dllama else await session.coordinators.stop(model)
     stopped += await session.roots.stop(model) if roots else []
     if any(each.engine == DLLAMA for each in up):
         stopped += await session.dllama_apis.stop(model)
@@ -170,16 +167,17 @@ async def restart(session: Session, model: Annotated[str | None, Complete(coordi
     """
     session.coordinators.look()
     roots = [each.plan.model.name for each in _roots(session)]
-    is_other = model in roots or session.is_dllama(model) or not session.coordinators.all()
-    name = (model or next(iter(roots), None)) if is_other else None
-    name = name or session.coordinators.of(model).plan.model.name
-    stopping = session.roots if name in roots else session.dllama_apis if session.is_dllama(name) else session.coordinators
-    loaded = session.roots.of(name) if name in roots else None
-    await stopping.stop(name)
+    if model is None and not session.coordinators.all():
+        model = next(iter(roots), None)
+    if model is None or not (model in roots or session.is_dllama(model)):
+        model = session.coordinators.of(model).plan.model.name
+    stopping = session.roots if model in roots else session.dllama_apis if session.is_dllama(model) else session.coordinators
+    loaded = session.roots.of(model) if model in roots else None
+    await stopping.stop(model)
     if loaded and loaded.is_pinned:  # cut as it was loaded, whatever the settings say
         route = await session.dllama_routes.rooted(loaded.plan.model, split=loaded.split, is_forced=True)
         return await start_root(session, route, loaded.memory)
-    return await start(session, name, relay=relay)
+    return await start(session, model, relay=relay)
 
 
 def rows(session: Session) -> Rows[CoordinatorRecord]:

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
+from synaptic.commands.faces import address_of
 from synaptic.commands.registry import registry
 from synaptic.endpoint import RPC_PORT, Endpoint
 from synaptic.errors import EngineError
@@ -158,6 +159,9 @@ def _ports(session: Session) -> Iterator[Check]:
     for port, use in ((RPC_PORT, "workers take the next free one"), (WEB_PORT, "the dashboard takes the next free one")):
         if port in ours:
             yield Check("✓", f"port {port}", "held by a worker of ours")
+            continue
+        if (address_of(session, "dashboard") or "").endswith(f":{port}"):
+            yield Check("✓", f"port {port}", "held by the dashboard of this shell")
             continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

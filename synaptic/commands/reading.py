@@ -48,13 +48,18 @@ def _check_is_for_the_model(registry: Registry, line: str) -> None:
         raise UsageError(f"{said} is no command", hint=f"did you mean: {one_line(meant, 60)}   for the model: ask {said}", prefill=meant)
 
 
-def take_flag(registry: Registry, line: str, flag: str) -> tuple[str, bool]:
-    """The line without `flag` (such as `--json`) at the end of a command, where it cannot be part of a prompt; whether it was there."""
+def take_flags(registry: Registry, line: str, *flags: str) -> tuple[str, set[str]]:
+    """The line without those of `flags` (such as `--json`) that end a command, where they cannot be part of a prompt; which they were."""
+    taken: set[str] = set()
     head, _, last = line.rpartition(" ")
-    if last != flag or not registry.is_command(head):
-        return line, False
-    command = registry.find(head.removeprefix("/").split())
-    return (line, False) if command and command.takes_text else (head.strip(), True)
+    while last in flags and registry.is_command(head):
+        command = registry.find(head.removeprefix("/").split())
+        if command and command.takes_text:
+            break
+        taken.add(last)
+        line = head.strip()
+        head, _, last = line.rpartition(" ")
+    return line, taken
 
 
 def _prompt(registry: Registry, text: str) -> Call:

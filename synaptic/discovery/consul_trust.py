@@ -37,10 +37,11 @@ def objection(error: aiohttp.ClientError, access: Access) -> tuple[str, str | No
 
 
 def _distrust(error: Exception, access: Access) -> tuple[str, str | None]:
-    code = error.verify_code if isinstance(error, ssl.SSLCertVerificationError) else 0
-    if code in _OF_ANOTHER:
-        return "shows a certificate that is for another name or address", "CONSUL_HTTP_ADDR takes the name that it is for"
-    why = one_line(error.verify_message, 60) if isinstance(error, ssl.SSLCertVerificationError) else "no reason given"
+    why = "no reason given"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _OF_ANOTHER:
+            return "shows a certificate that is for another name or address", "CONSUL_HTTP_ADDR takes the name that it is for"
+        why = one_line(error.verify_message, 60)
     if access.authorities:
         return f"shows a certificate that CONSUL_CACERT does not vouch for: {why}", None
     return f"shows a certificate that is not trusted: {why}", "CONSUL_CACERT names a file of those that are"

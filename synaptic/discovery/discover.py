@@ -51,11 +51,13 @@ class Discovery:
         known: Sequence[Endpoint] = (),
         heard: Callable[[], Awaitable[Sequence[Endpoint]]] = _nothing,
         limits: Limits | None = None,
+        is_half_open: bool = IS_HALF_OPEN,
         found: Callable[[Backend], Awaitable[None]] = _nobody,
         progressed: Callable[[int], None] = lambda done: None,
     ) -> None:
         self._targets = targets
-        self._ports = ports if IS_HALF_OPEN else {port: kind for port, kind in ports.items() if kind is not Kind.DLLAMA}
+        self._ports = {port: kind for port, kind in ports.items() if is_half_open or kind is not Kind.DLLAMA}
+        self._left_alone = [port for port in ports if port not in self._ports]
         self._identify = identify
         self._known = dict.fromkeys(_probes_of(known))
         self._heard = heard
@@ -150,7 +152,7 @@ class Discovery:
             scanned=self._targets.size,
             seconds=round(seconds, 2),
             networks=networks,
-            notes=report.notes(self._targets, networks, blocked, list(self._ports)),
+            notes=report.notes(self._targets, networks, blocked, list(self._ports), self._left_alone),
         )
 
 

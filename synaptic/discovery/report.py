@@ -56,8 +56,14 @@ def network_of(area: Area, up: Iterable[int], blocked: Mapping[int, int], opened
     return Network(str(area), area.name, area.size, counts[0], counts[1], area.size - counts[0] - counts[1], counts[2])
 
 
-def notes(targets: Targets, networks: Sequence[Network], blocked: Mapping[int, int], ports: Sequence[int]) -> tuple[str, ...]:
-    sentences = [_note(each, ports) for each in networks]
+def notes(
+    targets: Targets, networks: Sequence[Network], blocked: Mapping[int, int], ports: Sequence[int], left_alone: Sequence[int]
+) -> tuple[str, ...]:
+    """`left_alone`: ports of dllama workers, on a system that has no look that does them no harm."""
+    sentences = [_note(each, ports) for each in networks] if ports else []
+    sentences += (
+        [f"not looked at: {_named(left_alone)}; on this system a look ends a dllama worker. try: dllama add HOST"] if left_alone else []
+    )
     sentences += [_blocked(blocked)] if blocked else []
     if targets.areas and all(area.name == THIS_MACHINE for area in targets.areas):
         sentences.append("this machine is in no network that could be looked through: only itself was")
@@ -67,13 +73,17 @@ def notes(targets: Targets, networks: Sequence[Network], blocked: Mapping[int, i
 def _note(network: Network, ports: Sequence[int]) -> str:
     if network.open or network.blocked == network.hosts:
         return ""
-    where = f"port {ports[0]}" if len(ports) == 1 else f"ports {', '.join(map(str, ports))}"
+    where = _named(ports)
     if network.hosts == 1:
         return f"{network.network}: " + (f"nothing on {where}" if network.up else "no answer")
     if not network.up:
         return f"{network.network}: no answer from any of {network.silent} addresses"
     silent = f"; {network.silent} without an answer: off, or a firewall?" if network.silent else ""
     return f"{network.network}: {plural(network.up, 'host')} up, nothing on {where}{silent}"
+
+
+def _named(ports: Sequence[int]) -> str:
+    return f"port {ports[0]}" if len(ports) == 1 else f"ports {', '.join(map(str, ports))}"
 
 
 def _blocked(blocked: Mapping[int, int]) -> str:

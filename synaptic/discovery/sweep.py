@@ -150,7 +150,7 @@ class Sweep:
             self._opened(probe)
         elif code in (errno.ECONNREFUSED, errno.ECONNRESET):
             self.up.add(probe[0])
-        elif is_local:
+        elif is_local and code != errno.EHOSTDOWN:  # macOS has just asked for that neighbour, in vain
             self.blocked[probe[0]] = code
 
     def _tell(self) -> None:
@@ -208,6 +208,6 @@ def _half_open_socket(host: Host) -> socket.socket:
     sock = socket.socket(socket.AF_INET if isinstance(host, int) else socket.AF_INET6, socket.SOCK_STREAM)
     sock.setblocking(False)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    if IS_HALF_OPEN:
+    if sys.platform == "linux":
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
     return sock

@@ -124,7 +124,7 @@ def refusal(path: Path, cause: str) -> EngineError:
 def _checked(path: Path, descriptor: int) -> Source:
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISDIR(mode):
-        raise refusal(path, "is a folder, not a GGUF file")
+        raise EngineError(f"{shown(path)} is a folder, not a GGUF file", hint="name a file in it, or see: model list")
     if not stat.S_ISREG(mode):
         raise refusal(path, "is not a regular file")
     source = Source(path, descriptor)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 from typing import Protocol
 
 from synaptic.process.ledger import identity
@@ -51,7 +52,7 @@ class Adopted:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if os.getpgid(self.pid) == self.pid:  # it leads a group of its own, as everything does that we start
                 os.killpg(self.pid, number)
-            elif self._descriptor is not None:
+            elif sys.platform == "linux" and self._descriptor is not None:
                 signal.pidfd_send_signal(self._descriptor, number)
             else:
                 os.kill(self.pid, number)
@@ -83,7 +84,7 @@ class Adopted:
 
 
 def _pidfd(pid: int) -> int | None:
-    try:
-        return os.pidfd_open(pid)
-    except (OSError, AttributeError):  # an old kernel, or no Linux
-        return None
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # an old kernel, or a Python built on one
+            return os.pidfd_open(pid)
+    return None

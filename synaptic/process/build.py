@@ -138,7 +138,6 @@ class _Build:
         (partial / "bin").mkdir(parents=True)
         for name in self.recipe.programs:
             shutil.copy2(next(path for path in tree.rglob(name) if path.is_file()), partial / "bin" / name)
-        compiler = _compiler(tree)
         recipe = self.recipe
         write_record(
             partial,
@@ -148,7 +147,7 @@ class _Build:
                 flags=recipe.options,
                 version=f"{recipe.package} {recipe.version}",
                 commit=recipe.commit,
-                compiler=compiler,
+                compiler=_compiler(tree),
                 source_sha256=recipe.sha256,
             ),
         )

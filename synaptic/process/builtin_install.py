@@ -28,7 +28,7 @@ def is_installed() -> bool:
 async def install_builtin(bus: Bus, log: Path, variables: Mapping[str, str]) -> None:
     """Some seconds, and about 300 MB on disk. Raises EngineError."""
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    hold = os.open(os.devnull, os.O_RDONLY)
+    hold = os.open(os.devnull, os.O_RDONLY)  # a build holds its lock open here; this has none
     try:
         steps = Steps(log, variables, holds=hold)
         pip = (sys.executable, "-m", "pip", "install", "--only-binary", ":all:", "--no-input", "--progress-bar", "off")

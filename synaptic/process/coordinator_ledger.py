@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from synaptic.errors import EngineError, SynapticError, os_reason
+from synaptic.errors import EngineError, SynapticError, unwritten
 from synaptic.files import appearing
 from synaptic.process.coordinator_entry import Entry, Process, decoded, encoded, of_key
 from synaptic.process.flocks import Flock, held
@@ -199,9 +199,7 @@ class CoordinatorLedger:
         try:
             yield
         except OSError as error:
-            raise SynapticError(
-                f"cannot write {self._folder}: {os_reason(error)}", hint="is the disk full, or the folder not yours?"
-            ) from error
+            raise unwritten(self._folder, error) from error
 
     def _lock(self, model: str, kind: str = "lock") -> Flock | None:
         if self._folder is None:

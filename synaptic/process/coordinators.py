@@ -223,14 +223,19 @@ class Coordinators:
             shared = set(other.plan.workers) & set(plan.workers)
             if not same_model and not shared:
                 continue
-            if other.child.pid and other.entry.is_elsewhere and not self._ledger.was_stopped(other.entry):
-                raise _refusal(other, str(min(shared)) if shared and not same_model else "")
-            if other.child.pid and other.is_busy:
-                raise EngineError(f"{other.plan.model.name} is answering on these workers", hint="wait for it, or press Ctrl-C there")
-            if not same_model and other.child.pid:
-                self._bus.publish(Noticed(text=f"stopping {other.plan.model.name} to free its workers"))
+            if other.child.pid:
+                self._check_may_end(other, "" if same_model else str(min(shared)))
+                if not same_model:
+                    self._bus.publish(Noticed(text=f"stopping {other.plan.model.name} to free its workers"))
             await other.stop()
             self._forget(other)
+
+    def _check_may_end(self, other: Coordinator, worker: str) -> None:
+        """`worker`: for which it would have to go; empty: for another plan of its own model. Raises EngineError."""
+        if other.entry.is_elsewhere and not self._ledger.was_stopped(other.entry):
+            raise _refusal(other, worker)
+        if other.is_busy:
+            raise EngineError(f"{other.plan.model.name} is answering on these workers", hint="wait for it, or press Ctrl-C there")
 
     def _new(self, plan: Plan) -> Coordinator:
         patience, threads = self._tuning()

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from synaptic.errors import EngineError, SynapticError, os_reason
+from synaptic.errors import EngineError, os_reason, unwritten
 from synaptic.process.child_log import fresh
 
 
@@ -54,7 +54,7 @@ def spawn(spec: Spec) -> Spawned:
     try:
         log = fresh(spec.log)
     except OSError as error:
-        raise SynapticError(f"cannot write {spec.log}: {os_reason(error)}", hint="is the disk full, or the folder not yours?") from error
+        raise unwritten(spec.log, error) from error
     with log:
         try:
             process = subprocess.Popen(

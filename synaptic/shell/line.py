@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synaptic.commands.reading import read, take_flag
+from synaptic.commands.reading import read, take_flags
 from synaptic.commands.registry import Registry
 from synaptic.errors import SynapticError
+from synaptic.services import agreed
 from synaptic.shell.face import Face
 
 if TYPE_CHECKING:
@@ -17,9 +18,10 @@ __all__ = ["read", "run_line"]
 
 async def run_line(session: Session, registry: Registry, face: Face, line: str) -> int:
     """The exit code of a command or prompt. Only cancellation gets out."""
+    line, flags = take_flags(registry, line.strip(), "--json", "--yes")
+    face = face.in_json() if "--json" in flags else face
+    before = agreed.set("--yes" in flags)
     try:
-        line, as_json = take_flag(registry, line.strip(), "--json")
-        face = face.in_json() if as_json else face
         if not line:
             return 0
         with face.progress(session.bus):
@@ -29,3 +31,5 @@ async def run_line(session: Session, registry: Registry, face: Face, line: str) 
         return face.fail(error)
     except Exception as error:  # the shell survives what no command foresaw
         return face.crash(error)
+    finally:
+        agreed.reset(before)

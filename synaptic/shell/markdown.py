@@ -31,6 +31,7 @@ from rich.style import Style
 from rich.syntax import ANSISyntaxTheme
 from rich.text import Text
 
+from synaptic.shell.colours import GREEN, MAUVE, RED, TEAL
 from synaptic.shell.region import Region, lines_of, uncoloured
 
 LIVE_LINES = 6
@@ -40,22 +41,21 @@ _RARELY, _OFTEN = 2.0, 0.05  # seconds between two repaints
 _PARSER = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
 # a paragraph that starts in the first column continues no list, quote or table above it
 _CUT = re.compile(r"\n\n(?=[^\s\d>|*+\-=~`])")
-# no bright colour and no background: each of these is there on black as on white
 _CODE = ANSISyntaxTheme(
     {
         Token: Style(),
         Comment: Style(dim=True),
         Keyword: Style(bold=True),
         Operator.Word: Style(bold=True),
-        Name.Function: Style(color="cyan"),
-        Name.Class: Style(color="cyan"),
-        Name.Variable: Style(color="cyan"),
+        Name.Function: Style(color=TEAL),
+        Name.Class: Style(color=TEAL),
+        Name.Variable: Style(color=TEAL),
         Name.Tag: Style(bold=True),
-        Name.Decorator: Style(color="magenta"),
-        String: Style(color="green"),
-        Number: Style(color="magenta"),
-        Generic.Deleted: Style(color="red"),
-        Generic.Inserted: Style(color="green"),
+        Name.Decorator: Style(color=MAUVE),
+        String: Style(color=GREEN),
+        Number: Style(color=MAUVE),
+        Generic.Deleted: Style(color=RED),
+        Generic.Inserted: Style(color=GREEN),
         Generic.Heading: Style(bold=True),
     }
 )

@@ -7,6 +7,7 @@ from types import TracebackType
 
 from synaptic.endpoint import Endpoint
 from synaptic.events import BackendChecked, Bus, Event, Noticed
+from synaptic.shell.colours import AMBER
 from synaptic.shell.face import Face
 
 _CHECK = {"dllama": "dllama check"}
@@ -36,7 +37,7 @@ class Notices:
     def flush(self) -> None:
         while self._waiting:
             text, attention = self._waiting.popleft()
-            self._face.aside(text, "yellow" if attention else "dim")
+            self._face.aside(text, AMBER if attention else "dim")
 
     def _hear(self, event: Event) -> None:
         match event:

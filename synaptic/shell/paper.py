@@ -25,7 +25,7 @@ from synaptic.environment import Environment
 from synaptic.errors import SynapticError, os_reason
 from synaptic.events import Bus
 from synaptic.results import Facts, Json, Leave, Note, Rows, to_json
-from synaptic.shell import render
+from synaptic.shell import colours, render
 from synaptic.terminal import printable, visible, wrapped
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 OFFER = "to send this to the model, press Enter"
 OFFER_TO_RUN = "to run it, press Enter"
-THEME = Theme({"markdown.code": "bold cyan"})  # rich's own has a black ground, a patch on a white terminal
+THEME = Theme(colours.THEME)
 LAST_WORDS = 20  # lines
 
 _RAW_IN_JSON = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # json.dumps escapes the others
@@ -163,7 +163,7 @@ class Paper:
         if self.as_json:
             self.document(to_json(error.as_json()))
             return
-        self._say(self.err, f"✗ {error}", "red")
+        self._say(self.err, f"✗ {error}", colours.RED)
         self._say_more(error.hint, prefill)
         for line in error.details[-LAST_WORDS:] if not self.debug else error.details:
             self._say(self.err, f"  {line}", "dim", is_verbatim=True)

@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from synaptic.results import Cell, Facts, Note, Rows, Style
+from synaptic.shell.colours import AMBER, GREEN, RED
 from synaptic.terminal import one_line, visible, wrapped
 
-COLOURS: dict[Style, str] = {"": "", "good": "green", "attention": "yellow", "bad": "red", "dim": "dim", "bold": "bold"}
+COLOURS: dict[Style, str] = {"": "", "good": GREEN, "attention": AMBER, "bad": RED, "dim": "dim", "bold": "bold"}
 LAST_COLUMN = 12  # columns that must remain beside the labels, else each stands above what it labels
 SENTENCE = 20  # columns into which a sentence may be wrapped before a table becomes a list of records
 GAP = 2

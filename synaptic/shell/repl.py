@@ -18,8 +18,9 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from synaptic.commands.registry import Registry
 from synaptic.events import ChildSpoke, Event
 from synaptic.results import plural
-from synaptic.services import cannot_ask
+from synaptic.services import agreed, cannot_ask
 from synaptic.shell import keyboard, signals
+from synaptic.shell.colours import AMBER
 from synaptic.shell.editor import InterruptError, line_editor
 from synaptic.shell.face import Face
 from synaptic.shell.line import run_line
@@ -92,7 +93,7 @@ class Repl:
     async def _greet(self) -> None:
         """One line of state. Asks the known workers and waits only for those that answer at once; scans nothing."""
         for warning in self._session.settings.warnings:
-            self._face.aside(f"! {warning}", "yellow")
+            self._face.aside(f"! {warning}", AMBER)
         self._check = asyncio.create_task(self._session.know_backends().check())
         await asyncio.wait([self._check], timeout=GREETING_WAITS)
         self._face.aside(banner(self._session.snapshot()), "")
@@ -151,6 +152,8 @@ class Repl:
             self._running = None
 
     async def _confirm(self, question: str) -> bool:
+        if agreed.get():
+            return True
         self._face.hide_progress(muted=True)
         asking: PromptSession[str] = PromptSession(interrupt_exception=InterruptError)
         try:

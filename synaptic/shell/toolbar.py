@@ -9,12 +9,13 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 
 from synaptic import __version__
 from synaptic.results import plural
+from synaptic.shell import colours
 from synaptic.terminal import one_line, printable
 
 if TYPE_CHECKING:
     from synaptic.session import Snapshot
 
-ATTENTION = "fg:ansiyellow"  # the toolbar is reversed: this is its ground
+ATTENTION = f"fg:{colours.ATTENTION}"  # the toolbar is reversed: this is its ground
 NO_MODEL = "demo"  # what answers when no model was chosen
 
 
@@ -52,6 +53,11 @@ def _models(now: Snapshot) -> list[str]:
     chosen = now.model or NO_MODEL
     loaded = now.coordinator_model or chosen
     if not now.coordinator or (loaded != chosen and now.coordinator_state == "stopped"):
-        return [one_line(chosen, 40)]
-    cell = f"{one_line(loaded, 40)} → {now.coordinator} {now.coordinator_state or ''}".rstrip()
-    return [cell] if loaded in (chosen, PurePath(chosen).stem) else [one_line(chosen, 40), cell]
+        return [_short(chosen)]
+    cell = f"{_short(loaded)} → {now.coordinator} {now.coordinator_state or ''}".rstrip()
+    return [cell] if loaded in (chosen, PurePath(chosen).stem) else [_short(chosen), cell]
+
+
+def _short(model: str) -> str:
+    """A file stands without its folders: one line has no room for them."""
+    return one_line(PurePath(model).name if PurePath(model).is_absolute() else model, 40)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,6 +66,19 @@ def test_piped_lines_hold_a_conversation_on_one_coordinator(run, spread) -> None
 def test_using_at_the_end_picks_the_model(run, llama_server) -> None:
     done = run(stdin=f"{QUESTION} using demo\n")
     assert done.out == ANSWER + "\n"
+
+
+def test_using_takes_a_name_with_spaces_in_quotes(run, llama_server, own_home) -> None:
+    shutil.copy(DEMO, own_home / "my model.gguf")
+    done = run("ask", f'{QUESTION} using "my model.gguf"', "--json")
+    assert (done.json["text"], done.json["model"]) == (ANSWER, str(own_home / "my model.gguf"))
+
+
+def test_using_a_model_that_only_a_node_has_asks_the_node(run, ollamafake) -> None:
+    node = ollamafake("--models", "llama3.1:405b")
+    done = run("ask", QUESTION, "using", "llama3.1:405b", "--json", OLLAMA_HOST=node.url)
+    assert json.loads(done.out)["model"] == "llama3.1:405b"
+    assert "no model named" not in done.err
 
 
 def test_using_a_model_that_is_not_here_says_so_and_asks_all_the_same(run, llama_server) -> None:

@@ -81,6 +81,7 @@ async def test_set_saves_and_tells_everybody(path: Path) -> None:
         "key": "system_prompt",
         "value": "be very brief",
         "from": "file",
+        "saved": True,
     }
     await shell.type("config set temperature 0.5")
     assert told(await shell.type("config set temperature default")).text == "temperature is – (the default)"
@@ -98,7 +99,9 @@ async def test_set_of_an_unknown_key_or_a_wrong_value_changes_nothing(path: Path
 
 
 async def test_set_without_a_home_says_that_it_is_not_saved() -> None:
-    assert "not saved" in (told(await Shell(None).type("config set threads 4")).hint or "")
+    done = told(await Shell(None).type("config set threads 4"))
+    assert "not saved" in (done.hint or "")
+    assert done.data == {"key": "threads", "value": 4, "from": "file", "saved": False}
 
 
 async def test_set_that_meets_a_broken_file_says_where_it_went(path: Path) -> None:

@@ -42,3 +42,29 @@ async def test_a_home_that_takes_nothing_is_said_once_and_with_a_way_out(tmp_pat
     assert "SYNAPTICLLAMAS_HOME" in settings.fix
     (disk,) = [check for check in looked.items if check.what == "disk"]
     assert (disk.mark, disk.detail) == ("✗", "0 B free at /proc: nothing can be started or saved there")
+
+
+@pytest.mark.anyio
+async def test_a_port_that_our_own_dashboard_holds_is_no_trouble(tmp_path: Path) -> None:
+    environment = Environment({"SYNAPTICLLAMAS_HOME": str(tmp_path), "PATH": ""}, *(io.StringIO() for _ in range(3)))
+    session = Session(environment, Settings.load(tmp_path / "settings.json", {}))
+    session.faces["dashboard"] = Shown()
+    try:
+        looked = await load().parse_line("doctor").run(session)
+    finally:
+        await session.close()
+    assert isinstance(looked, Rows)
+    (port,) = [check for check in looked.items if check.what == "port 8080"]
+    assert (port.mark, port.detail) == ("✓", "held by the dashboard of this shell")
+
+
+class Shown:
+    """A dashboard that listens where every dashboard would like to."""
+
+    url = "http://127.0.0.1:8080"
+
+    async def start(self, *, host: str, port: int) -> str:
+        return self.url
+
+    async def close(self) -> None:
+        pass

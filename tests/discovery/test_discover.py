@@ -153,6 +153,17 @@ async def test_open_dllama_ports_are_listed_and_left_alone(pool, launch):
     assert [worker.line() for worker in workers] == ["session 1 complete"] * 3
 
 
+@pytest.mark.parametrize("kind", [Kind.DLLAMA, None])
+async def test_where_a_look_is_a_connection_no_dllama_worker_is_looked_at(pool, launch, populate, kind):
+    worker, there = launch("dllamafake.py", "--host", "127.0.7.1"), populate("good")
+    ports = {worker.port: Kind.DLLAMA} | ({} if kind else {there.port: Kind.RPC})
+    report = await Discovery(subnet("127.0.7.0/30"), ports, Identifier(pool, within=LONG).identify, limits=QUICK, is_half_open=False).run()
+    assert [backend.kind for backend in report.found] == [kind for kind in ports.values() if kind is Kind.RPC]
+    assert report.notes == (f"not looked at: port {worker.port}; on this system a look ends a dllama worker. try: dllama add HOST",)
+    await prove(Endpoint("127.0.7.1", worker.port))
+    assert worker.line() == "session 1 complete"
+
+
 async def test_verify_proves_dllama_workers_and_leaves_them_alive(pool, launch):
     workers = {f"127.0.7.{last}": launch("dllamafake.py", "--host", f"127.0.7.{last}") for last in (1, 2)}
     ports = dict.fromkeys((worker.port for worker in workers.values()), Kind.DLLAMA)

@@ -180,6 +180,7 @@ def snapshot(**changes: object) -> Snapshot:
             snapshot(lost=0, coordinator="llama.cpp", coordinator_state="stopped", coordinator_model="grown"),
             " distributed on │ 2/3 workers │ demo",
         ),
+        (snapshot(known=0, ready=0, lost=0, model="/a/long/way/my model.gguf"), " distributed on │ no workers │ my model.gguf"),
         (snapshot(known=0, ready=0, lost=0, model="a\x1b[2J"), " distributed on │ no workers │ a^[[2J"),
     ],
 )

@@ -12,6 +12,7 @@ from synaptic.endpoint import Endpoint
 from synaptic.errors import BackendError, UsageError
 from synaptic.events import BackendChecked, Bus, Noticed
 from synaptic.results import Note
+from synaptic.services import cannot_ask
 from synaptic.shell.line import read, run_line
 from synaptic.shell.notices import Notices
 
@@ -39,6 +40,12 @@ async def add(session: object, *endpoint: str) -> Note:
     if "crash" in endpoint:
         raise ZeroDivisionError
     return Note(" ".join(endpoint))
+
+
+@registry.command("rpc forget", group="workers")
+async def forget(session: object) -> Note:
+    """Forget workers."""
+    return Note("forgotten" if await cannot_ask("forget them?") else "kept")
 
 
 @registry.command("help", group="shell")
@@ -79,6 +86,11 @@ def test_a_prompt_from_stdin_is_refused_where_stdin_is_the_shell() -> None:
     [
         ("rpc add a", 0, "a\n"),
         ("rpc add a --json", 0, '{"message": "a"}\n'),
+        ("rpc forget", 2, ""),
+        ("rpc forget --yes", 0, "forgotten\n"),
+        ("rpc forget --yes --json", 0, '{"message": "forgotten"}\n'),
+        ("rpc forget --json --yes", 0, '{"message": "forgotten"}\n'),
+        ("what is --yes", 0, "what is --yes\n"),
         ("what is --json", 0, "what is --json\n"),
         ("ask what is --json", 0, "what is --json\n"),
         ("   ", 0, ""),

@@ -5,13 +5,18 @@ import io
 import re
 
 import pytest
+from rich.color import Color
+from rich.color_triplet import ColorTriplet
 from rich.console import Console
+from rich.text import Text
 
 from synaptic.events import Bus
+from synaptic.shell.colours import ATTENTION
 from synaptic.shell.markdown import LIVE_LINES, LONG, MarkdownStream, markdown
 from synaptic.shell.paper import THEME
 from synaptic.shell.progress import Progress
 from synaptic.shell.region import Region, lines_of
+from synaptic.shell.render import COLOURS
 
 pytestmark = pytest.mark.anyio
 _MOVES = re.compile(r"(?:\x1b\[(\d+)A)?\r\x1b\[J")
@@ -47,14 +52,25 @@ def test_a_region_is_painted_over_and_what_is_above_stays() -> None:
     assert screen(terminal) == ["final", "the end", ""]
 
 
-def test_nothing_vanishes_on_a_white_or_a_black_terminal() -> None:
-    text = "# Title\n\n> quote and `code`\n\n```python\ndef f(x: int = 3) -> str:\n    # why\n    return 'a' if x else None\n```\n"
+def test_every_colour_stands_out_from_a_white_and_from_a_black_ground() -> None:
+    text = "# One\n\n## Two\n\n### Three\n\n> quote and `code`, [there](http://a.example)\n\n1. first\n\n|a|b|\n|-|-|\n|1|2|\n\n"
+    text += "```python\n@d\nclass A:\n    def f(x: int = 3) -> str:  # why\n        return 'a'\n```\n\n```diff\n-old\n+new\n```\n"
     painted = Console(file=io.StringIO(), force_terminal=True, color_system="256", theme=THEME)
-    painted.print(markdown(text))
-    used = {code for codes in re.findall(r"\x1b\[([\d;]+)m", painted.file.getvalue()) for code in codes.split(";")}
-    grounds, extremes, pale = set(map(str, (*range(40, 49), *range(100, 108)))), {"30", "37", "90", "97"}, {"92", "93", "96"}
-    assert "32" in used
-    assert not used & (grounds | extremes | pale)
+    painted.print(markdown(text), *(Text(style, style=style) for style in COLOURS.values()))
+    codes = set(re.findall(r"\x1b\[([\d;]+)m", painted.file.getvalue()))
+    numbers = {int(number) for each in codes for number in re.findall(r"38;5;(\d+)", each)}
+    plain_codes = {code for each in codes for code in re.sub(r"38;5;\d+", "0", each).split(";")}
+    assert plain_codes <= set("0123459"), "only attributes: the sixteen colours with a name are a terminal's own"
+    assert {28, 30, 130, 133, 196} <= numbers
+    for colour in (*(Color.from_ansi(number).get_truecolor() for number in numbers), Color.parse(ATTENTION).get_truecolor()):
+        light = luminance(colour)
+        assert min(1.05 / (light + 0.05), (light + 0.05) / 0.05) > 3.8, colour
+
+
+def luminance(colour: ColorTriplet) -> float:
+    """As WCAG 2 defines it."""
+    linear = (each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in colour.normalized)
+    return sum(part * each for part, each in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 @pytest.mark.parametrize("text", ["vector<int> a;", "<think>why</think>", "[/INST] list[str]", "a & b &lt;c&gt;"])

@@ -22,7 +22,7 @@ from synaptic.deploy.files.tls import behind, fronts
 from synaptic.deploy.profile.profile import Profile
 from synaptic.deploy.services.service import Service
 from synaptic.deploy.services.services import services_of
-from synaptic.errors import SynapticError, UsageError, os_reason
+from synaptic.errors import UsageError, unwritten
 from synaptic.planning.placement import Placement
 
 TARGETS = ("systemd", "ansible", "compose", "nohup")
@@ -68,7 +68,7 @@ def write(files: Mapping[str, File], out: Path) -> None:
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     except OSError as error:
-        raise SynapticError(f"cannot write {out}: {os_reason(error)}", hint="is the disk full, or the folder not yours?") from error
+        raise unwritten(out, error) from error
 
 
 def _fronts(profile: Profile, services: Sequence[Service], target: str) -> list[Service]:

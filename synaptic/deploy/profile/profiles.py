@@ -16,7 +16,7 @@ from synaptic.deploy.profile.document import Document, document_of, read_documen
 from synaptic.deploy.profile.profile import Profile, parts_of
 from synaptic.deploy.profile.read import profile_of
 from synaptic.environment import Environment
-from synaptic.errors import SynapticError, UsageError, os_reason
+from synaptic.errors import UsageError, unwritten
 from synaptic.files import path_of, write_whole
 from synaptic.shipped import shipped
 from synaptic.terminal import one_line
@@ -97,7 +97,7 @@ class Profiles:
             finally:
                 draft.unlink()
         except OSError as error:
-            raise SynapticError(f"cannot write {path}: {os_reason(error)}", hint="is the disk full, or the folder not yours?") from error
+            raise unwritten(path, error) from error
         return path
 
     def next_version(self, name: str, version: str) -> str:

@@ -28,6 +28,8 @@ LIMIT = 1 << 20  # bytes of the index
 
 @dataclasses.dataclass(frozen=True)
 class Generation:
+    """`sha256`: of its manifest. `applied_at`: for the first time, in UTC, as ISO 8601 writes it."""
+
     number: int
     profile: str
     sha256: str
@@ -66,13 +68,13 @@ class Generations:
     def before(self, number: int | None) -> Generation:
         """The one named, or the one before what is live. Raises UsageError."""
         known = self.all()
-        live = next((each.number for each in known if each.is_live), 0)
-        fitting = (
-            [each for each in known if each.number == number] if number is not None else [each for each in known if each.number < live]
-        )
+        if number is None:
+            live = next((each.number for each in known if each.is_live), 0)
+            fitting, what = [each for each in known if each.number < live], "nothing to go back to"
+        else:
+            fitting, what = [each for each in known if each.number == number], f"no generation {number}"
         if not fitting:
             there = ", ".join(str(each.number) for each in known) or "none"
-            what = f"no generation {number}" if number is not None else "nothing to go back to"
             raise UsageError(f"{what}; there are: {there}", hint="deploy apply keeps what it applied; deploy generations FOLDER shows it")
         return fitting[-1]
 
@@ -98,9 +100,9 @@ class Generations:
             if same is None:
                 self._copy(found.folder, self._folder / str(live.number))
             kept = [*known, *([] if same else [live])]
-            gone = [each for each in kept[:-MOST] if each.number != live.number]
-            self._write([each for each in kept if each not in gone], live.number)
-            for each in gone:
+            dropped = [each for each in kept[:-MOST] if each.number != live.number]
+            self._write([each for each in kept if each not in dropped], live.number)
+            for each in dropped:
                 shutil.rmtree(self._folder / str(each.number), ignore_errors=True)
         except OSError as error:
             raise SynapticError(f"cannot keep what was applied in {self._folder}: {os_reason(error)}", hint="is the disk full?") from error
