@@ -50,7 +50,7 @@ def test_after_two_dashes_nothing_is_a_flag() -> None:
     assert Arguments.parse(["-i", "-h"]) == Arguments(input="-h")
 
 
-@pytest.mark.parametrize("words", [["--nonsense"], ["-m"], ["--config"], ["ask", "a\0b"]])
+@pytest.mark.parametrize("words", [["--nonsense"], ["-m"], ["-m", "--json"], ["--config"], ["ask", "a\0b"]])
 def test_what_is_wrong_is_said(words: list[str]) -> None:
     with pytest.raises(UsageError, match="no such flag|needs a value|NUL"):
         Arguments.parse(words)

@@ -6,7 +6,7 @@ import pytest
 
 from synaptic.endpoint import Endpoint
 from synaptic.errors import UsageError
-from synaptic.server_url import endpoint_of, is_link_local, server_url
+from synaptic.server_url import endpoint_of, is_link_local, server_url, without_path
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,11 @@ def test_a_password_is_refused_and_not_repeated(typed: str) -> None:
     with pytest.raises(UsageError) as caught:
         server_url(typed)
     assert "sesame" not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("written", ["https://attic:8443", "https://attic:8443/", "https://attic:8443/v1", "https://attic:8443/v1/"])
+def test_what_stands_beside_v1_is_asked_without_it(written: str) -> None:
+    assert without_path(written) == "https://attic:8443"
 
 
 def test_addresses_of_the_link_are_known_in_every_form() -> None:

@@ -56,11 +56,16 @@ def test_utf8_is_left_alone() -> None:
         ("  an indented sentence goes on there", ["  an indented sentence goes", "  on there"]),
         ("try: nodes remove http://127.0.0.1:11434/a/long/path", ["try: nodes remove", "http://127.0.0.1:11434/a/long/path"]),
         ("first\n\nsecond", ["first", "", "second"]),
+        ("the model 日本語😀.gguf is on two", ["the model 日本語😀.gguf is", "on two"]),  # columns are counted
     ],
 )
 def test_sentences_are_wrapped_between_words_and_hang_below_their_beginning(text: str, lines: list[str]) -> None:
     width = 10 if lines[0] == "one two" else 28
     assert wrapped(text, width).split("\n") == lines
+
+
+def test_on_a_narrow_terminal_nothing_hangs() -> None:
+    assert wrapped("rpc add   one two three", 12).split("\n") == ["rpc add", "one two", "three"]
 
 
 @given(st.text(max_size=200), st.integers(1, 200))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import re
 import socket
@@ -184,3 +185,12 @@ async def test_a_full_queue_takes_no_connection():
 async def test_a_name_nobody_knows_is_unreachable(host):
     answer = await backend_at(Endpoint(host, 50052))
     assert (answer.state, answer.detail) == (State.UNREACHABLE, "no address is known by its name")
+
+
+async def test_a_name_that_is_looked_up_too_long_is_unreachable(monkeypatch):
+    async def never(*_, **__):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
+    answer = await backend_at(Endpoint("slow.example", 50052), within=0.1)
+    assert (answer.state, answer.detail) == (State.UNREACHABLE, "its name was not found in 0.1 s")
