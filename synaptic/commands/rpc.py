@@ -123,10 +123,10 @@ def rows(session: Session, chosen: list[Backend]) -> Rows[Record]:
             "state": lambda record: Cell(record.state.value, _STYLES.get(record.state.value, "")),
             "version": lambda record: record.version or "–",
             "memory": lambda record: gib(sum(device.free for device in record.devices)) if record.devices else "–",
-            "devices": lambda record: str(len(record.devices) or "–"),
+            "devices": lambda record: str(len(record.devices)) if len(record.devices) > 1 else "",  # else the memory is that of one
             "latency": lambda record: f"{record.latency_ms:.0f} ms" if record.latency_ms is not None else "–",
             "source": lambda record: record.source,
-            "detail": lambda record: Cell(record.detail, "dim"),
+            "detail": lambda record: Cell(record.detail.removeprefix("in use by "), "dim"),  # which the state says
         },
         empty="no workers yet. try: worker start --count 2, or: rpc discover",
     )

@@ -63,13 +63,9 @@ def _with_summary(body: RenderableType, summary: str | None) -> RenderableType:
 
 
 def _table(rows: Rows[Any], width: int) -> RenderableType:
-    cells = rows.cells()
-    if not cells:
+    if not rows.items:
         return Text(visible(rows.empty), style="dim")
-    names, cells = _told(rows.columns, cells, {""})
-    if sum(_widest(names, cells)) + GAP * (len(names) - 1) > width:
-        names, cells = _told(names, cells, {UNKNOWN})
-    widths = _widths(names, cells, width)
+    names, cells, widths = _laid(rows, width)
     if not widths:
         return _records(names, cells)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
@@ -78,6 +74,14 @@ def _table(rows: Rows[Any], width: int) -> RenderableType:
     for row in cells:
         table.add_row(*(_styled(cell) for cell in row))
     return table
+
+
+def _laid(rows: Rows[Any], width: int) -> tuple[list[str], list[list[Cell]], list[int]]:
+    """The columns that say something, and how wide each is; no widths where they do not fit."""
+    names, cells = _told(rows.columns, rows.cells(), {""})
+    if sum(_widest(names, cells)) + GAP * (len(names) - 1) > width:
+        names, cells = _told(names, cells, {UNKNOWN})
+    return names, cells, _widths(names, cells, width)
 
 
 def _told(names: Iterable[str], cells: list[list[Cell]], nothing: set[str]) -> tuple[list[str], list[list[Cell]]]:
@@ -145,14 +149,28 @@ def _labelled() -> Table:
 
 
 def _facts(facts: Facts, width: int) -> RenderableType:
+    """Tables stand beside their labels, or all of them below where one is too wide for that."""
     labels = [label for label, _ in (*facts.facts, *facts.tables)]
     indent = max((cell_len(label) for label in labels), default=0) + 2
+    values: list[tuple[str, RenderableType]] = [(label, _styled(value)) for label, value in facts.facts]
     if indent + LAST_COLUMN > width:
-        indent = 0
-    rows: list[tuple[str, RenderableType]] = [(label, _styled(value)) for label, value in facts.facts]
-    rows += [(label, _with_summary(_table(table, width - indent), table.summary)) for label, table in facts.tables]
-    if not indent:
-        return Group(*(part for label, shown in rows for part in (Text(label, style="bold"), shown)))
+        return Group(*(_below(values + _tables(facts, width), 0)))
+    if all(not table.items or _laid(table, width - indent)[2] for _, table in facts.tables):
+        return _beside(values + _tables(facts, width - indent))
+    return Group(_beside(values), *_below(_tables(facts, width - GAP), GAP))
+
+
+def _tables(facts: Facts, width: int) -> list[tuple[str, RenderableType]]:
+    return [(label, _with_summary(_table(table, width), table.summary)) for label, table in facts.tables]
+
+
+def _below(rows: Iterable[tuple[str, RenderableType]], indent: int) -> Iterator[RenderableType]:
+    for label, shown in rows:
+        yield Text(label, style="bold")
+        yield Padding(shown, (0, 0, 0, indent)) if indent else shown
+
+
+def _beside(rows: Iterable[tuple[str, RenderableType]]) -> RenderableType:
     grid = _labelled()
     for label, shown in rows:
         grid.add_row(Text(label, style="bold"), shown)

@@ -120,6 +120,19 @@ async def test_facts_on_a_terminal_stand_beside_their_labels(shown) -> None:
     ]
 
 
+async def test_a_table_too_wide_to_stand_beside_its_label_stands_below_it(shown) -> None:
+    screen = shown(terminal=True, columns=42)
+    await screen.face.show(FACTS, Bus())
+    lines = [line.rstrip() for line in screen.out.getvalue().splitlines()]
+    assert lines[:5] == [
+        "model  demo",
+        "on     yes",
+        "workers",
+        "  endpoint        state  detail",
+        "  10.0.0.1:50052  idle   a tab and^[[2J",
+    ]
+
+
 @pytest.mark.parametrize("terminal", [False, True])
 async def test_nothing_foreign_is_markup_or_an_escape_sequence(shown, terminal: bool) -> None:
     foreign = "[/INST] list[str] :smile: \x1b]52;c;aGk=\x07 \x9b2J \u202e 10.0.0.1"
