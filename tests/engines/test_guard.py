@@ -113,6 +113,7 @@ async def test_a_prompt_that_was_refused_is_no_sign_of_death(world: Watched) -> 
     guard = world.guarded(patience=20.0)
     await world.ask()
     (coordinator,) = world.coordinators.up()
+    await guard.look()
     with pytest.raises(RefusedError, match="the context holds only"):
         await said(world, "a worker " * 1000)
     world.now += 1e6
@@ -124,6 +125,7 @@ async def test_nor_is_a_context_that_is_full(world: Watched) -> None:
     guard = world.guarded(patience=20.0)
     await world.ask()
     (coordinator,) = world.coordinators.up()
+    await guard.look()
     for words in range(1000, 0, -1):
         with contextlib.suppress(RefusedError):
             await said(world, "a " * words)
@@ -141,3 +143,15 @@ async def said(world: Watched, prompt: str) -> None:
     reply = Reply(world.answering, route, (Message("user", prompt),), like=Request((), "", max_tokens=1))
     async for _ in reply.pieces():
         pass
+
+
+async def test_nor_does_anybody_wait_for_one(world: Watched) -> None:
+    world.guarded(patience=20.0)
+    route = await world.answering.route("demo")
+    attempt = world.answering.attempt(route)
+    with pytest.raises(RefusedError) as refused:
+        await anext(attempt.chunks(Request((Message("user", "a worker " * 1000),), "demo"), ()))
+    with pytest.raises(StopIteration) as at_once:
+        attempt.is_worth_another().send(None)
+    assert at_once.value.value is False
+    assert await attempt.explained(refused.value, kept=False) is refused.value
