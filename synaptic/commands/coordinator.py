@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 from synaptic.commands.complete import coordinators, models
 from synaptic.commands.grammar import Complete
 from synaptic.commands.registry import registry
-from synaptic.models.entries import SHIPPED
 from synaptic.models.model import BUILTIN, DLLAMA, LLAMA_CPP
 from synaptic.results import Cell, Note, Rows, Style, gib, plural
 
@@ -114,7 +113,7 @@ async def start(session: Session, model: Annotated[str, Complete(models)], *, re
         session.settings.for_now(relay=True)
     session.know_backends()
     found = await asyncio.to_thread(session.catalog.find, model)
-    stands_in = found.source == SHIPPED and session.has_no_llama
+    stands_in = found.is_shipped and session.has_no_llama
     via = BUILTIN if stands_in else DLLAMA if session.dllama_routes.can(found) else LLAMA_CPP
     route = await session.answering.route(model, via=via)
     assert route.plan

@@ -106,7 +106,7 @@ def short(count: int) -> str:
 
 
 def _where(model: Model) -> str:
-    if model.source == "shipped":
+    if model.is_shipped:
         return model.source
     nodes = ", ".join(dict.fromkeys(offer.node for offer in model.offers))
     here = "ollama" if model.source == "ollama" else str(model.path.parent) if model.path else ""

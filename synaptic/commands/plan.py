@@ -106,7 +106,7 @@ async def _over_layers(session: Session, chosen: Model, machines: Sequence[Machi
     from synaptic.planning.shape import Shape
 
     header = await asyncio.to_thread(session.catalog.header, chosen)
-    context, is_shipped, kv_type = context_of(chosen, ctx), chosen.source == "shipped", session.settings.now.kv_type
+    context, is_shipped, kv_type = context_of(chosen, ctx), chosen.is_shipped, session.settings.now.kv_type
     placed = await asyncio.to_thread(
         lambda: place(Shape.of(header), machines, context=context, slots=slots, must_use_all=is_shipped, kv_type=kv_type)
     )

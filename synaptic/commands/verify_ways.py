@@ -118,7 +118,7 @@ class Ways:
 
     def _dllama_files(self) -> list[tuple[str, str]]:
         """The shipped model comes in that form too."""
-        if self.model.source != "shipped":
+        if not self.model.is_shipped:
             return []
         path = str(shipped("demo", "demo-q40.m"))
         has_api = self._session.engines.find("dllama-api") is not None

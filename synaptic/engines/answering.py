@@ -21,6 +21,7 @@ from synaptic.engines.over_workers import OverWorkers, Recent
 from synaptic.errors import SynapticError
 from synaptic.events import Bus, RouteChosen
 from synaptic.models.catalog import Catalog
+from synaptic.models.entries import SHIPPED
 from synaptic.models.model import BUILTIN, DLLAMA, LLAMA_CPP, Model
 from synaptic.planning.expected import expected
 from synaptic.planning.machine import Machine
@@ -38,7 +39,6 @@ from synaptic.settings.values import Values
 _logger = logging.getLogger(__name__)
 DEMO = "demo"
 AUTO = "auto"
-SHIPPED = "shipped"
 NODES_FRESH = 5.0  # seconds for which what the nodes said is believed
 
 
@@ -102,7 +102,7 @@ class Answering:
     def _find(self, name: str, via: str | None) -> Model:
         """The shipped model comes in two forms: where its own engine is not meant, or not there, the other one stands in."""
         found = self._catalog.find(name)
-        other = self._embedded(via) if found.source == SHIPPED and LLAMA_CPP in found.engines else None
+        other = self._embedded(via) if found.is_shipped and LLAMA_CPP in found.engines else None
         if other is None:
             return found
         return dataclasses.replace(self._catalog.find(str(other)), name=found.name, source=SHIPPED, temperature=found.temperature)

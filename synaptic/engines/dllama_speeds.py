@@ -55,7 +55,7 @@ class DllamaSpeeds:
                 tell(f"measuring {machine.endpoint}, which takes a few seconds and is kept")
                 await self.measure(machine.endpoint)
         machines = await asyncio.to_thread(self.machines, workers)
-        laid = lay(header, machines, plan.context, all_of_them=True, must_use_all=plan.model.source == "shipped")
+        laid = lay(header, machines, plan.context, all_of_them=True, must_use_all=plan.model.is_shipped)
         if laid.missing:
             raise no_room(plan, laid)
         return laid.counts

@@ -93,7 +93,7 @@ _OF_CHAT = ("model", "messages", "stream", "stream_options", "max_tokens", "tool
 _TEXT = r'"[^"\\]*(?:\\.[^"\\]*)*"'  # without alternatives in a loop, which are slow
 _TOKEN = rf'"id":(\d{{1,9}}),"token":{_TEXT},"bytes":\[[\d,]*\],"prob":[\d.e+-]+'
 _ONE_TOKEN = re.compile(  # what nearly every event is
-    r'\{"choices":\[\{"finish_reason":null,"index":0,"delta":\{"content":"(?!")([^"\\]*(?:\\.[^"\\]*)*)"\},'
+    r'\{"choices":\[\{"finish_reason":null,"index":0,"delta":\{"content":"(?!")([^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*)"\},'
     rf'"logprobs":\{{"content":\[\{{{_TOKEN},"top_probs":\[\{{{_TOKEN}\}}\]\}}\]\}}\}}\],'
     rf'"created":\d+,"id":{_TEXT},"model":{_TEXT},"system_fingerprint":{_TEXT},"object":"chat.completion.chunk",'
     r'"timings":\{[^{}]*"predicted_n":(\d{1,9}),[^{}]*\}\}'
@@ -108,7 +108,11 @@ class _Chat(Answer):
         if found is None:
             return super()._read(text)
         said, token, _, predicted = found.groups()
-        said = text_of(json.loads(f'"{said}"')) if "\\" in said else said
+        if "\\" in said:
+            try:
+                said = text_of(json.loads(f'"{said}"'))
+            except ValueError:  # it is no JSON after all
+                return super()._read(text)
         self._predicted = int(predicted)
         self._moved(said)
         return Chunk(said, "", (int(token),), self._since_last())

@@ -48,6 +48,11 @@ class Model:
     modified: float = 0.0  # seconds since the epoch
     offers: tuple[Offer, ...] = ()
 
+    @property
+    def is_shipped(self) -> bool:
+        """The little one that comes with the program, to show what it does."""
+        return self.source == "shipped"
+
 
 def file_of(model: Model) -> Path:
     """Its file on this machine; EngineError when it has none."""

@@ -113,7 +113,7 @@ def _by_shares(asked: Question, trouble: str) -> DllamaPlan:
 def _by_layers(asked: Question, there: Sequence[Backend], trouble: str, *, all_of_them: bool) -> DllamaPlan:
     at = {machine.endpoint: machine for machine in asked.machines}
     machines = [at.get(each.endpoint) or Machine(each.endpoint, None) for each in there]
-    context, one_each = min(asked.context, asked.header.context), asked.model.source == "shipped"
+    context, one_each = min(asked.context, asked.header.context), asked.model.is_shipped
     laid = lay(asked.header, machines, context, all_of_them=all_of_them, must_use_all=one_each)
     used = [(machine, count) for machine, count in zip(machines, laid.counts, strict=True) if count]
     workers, counts = tuple(machine.endpoint for machine, _ in used if machine.endpoint), tuple(count for _, count in used)

@@ -164,7 +164,7 @@ def _spread(model: Model, now: Situation, shape: Shape) -> Route:
         most=now.most_slots,
         context=now.context,
         kv_type=now.kv_type,
-        must_use_all=model.source == "shipped",
+        must_use_all=model.is_shipped,
         rather_fewer=now.goes_on,
     )
     if not placed.fits:

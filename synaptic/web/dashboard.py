@@ -71,7 +71,7 @@ class Dashboard:
         """Whoever started the command is asked: the page for its own, else the shell."""
         from synaptic.web import running
 
-        if running.answers_yes.get() is not None:
+        if running.is_asked_here.get():
             return await running.confirm(question)
         assert self._asked_before
         return await self._asked_before(question)

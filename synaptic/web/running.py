@@ -27,6 +27,7 @@ from synaptic.commands import load
 from synaptic.commands.reading import read, take_flags
 from synaptic.errors import SynapticError, UsageError
 from synaptic.results import Json, Leave, Lines, Outcome, Result, Stream, Watch, closing, to_json
+from synaptic.services import agreed
 from synaptic.terminal import one_line, visible
 from synaptic.web.view import view
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 LONGEST = 256 * 1024  # bytes of a request
 MOST_LINES = 10_000  # of a log, in one document
 NDJSON = "application/x-ndjson"
-answers_yes: contextvars.ContextVar[bool | None] = contextvars.ContextVar("answers_yes", default=None)  # None: not asked from here
+is_asked_here: contextvars.ContextVar[bool] = contextvars.ContextVar("is_asked_here", default=False)  # the command was sent by a page
 _STATUS = {"usage": 400, "backend": 502, "engine": 502}
 _logger = logging.getLogger(__name__)
 Frame = dict[str, Json]
@@ -50,7 +51,8 @@ class Order:
 
 async def run(request: web.Request, session: Session) -> web.StreamResponse:
     order = await _order(request)
-    answers_yes.set(order.yes)  # in this request's own context
+    is_asked_here.set(True)  # in this request's own context
+    agreed.set(order.yes)
     if NDJSON in request.headers.get("Accept", ""):
         return await _stream(request, frames(session, order))
     last: Frame = {}
@@ -65,7 +67,7 @@ async def run(request: web.Request, session: Session) -> web.StreamResponse:
 
 async def confirm(question: str) -> bool:
     """For a command that was started here; there is nobody to ask but whoever sent it."""
-    if answers_yes.get():
+    if agreed.get():
         return True
     raise UsageError(question, hint="confirm to go on: --yes")
 
@@ -75,7 +77,7 @@ async def frames(session: Session, order: Order, *, waits: bool = False) -> Asyn
     try:
         line, flags = take_flags(load(), order.line.strip(), "--yes", "--json")
         if "--yes" in flags:
-            answers_yes.set(True)
+            agreed.set(True)
         if not line:
             raise UsageError("the line is empty", hint="try: help")
         result = await read(load(), line).run(session)

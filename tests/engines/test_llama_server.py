@@ -61,6 +61,9 @@ def test_any_text_reads_the_same_either_way(pieces: list[tuple[str, int, int]]) 
     [
         (b'"content":"e"', b'"content":""'),  # nothing to show
         (b'"content":"e"', b'"content":"\\ud800"'),  # which nothing could write
+        (b'"content":"e"', b'"content":"\\q"'),
+        (b'"content":"e"', b'"content":"\\u12"'),
+        (b'"content":"e"', b'"content":"\x01"'),
         (b'"index":0,', b'"index":0,"more":1,'),
         (b',"top_probs"', b',"top_probs":[],"x"'),
         (b'"id":70,', b'"id":-70,'),

@@ -6,7 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from gateways import serving
+from gateways import Served, serving
+from ollamas import StartOllama
 
 from synaptic.loop import Loop
 from synaptic.web.gateway.answers import GATHERS, MANY
@@ -20,21 +21,29 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 
 
 @pytest.mark.parametrize(("answers", "gathers"), [(1, 0.0), (MANY - 1, 0.0), (MANY, GATHERS)])
-async def test_it_gathers_for_many(tmp_path: Path, answers: int, gathers: float) -> None:
+async def test_it_gathers_for_many(tmp_path: Path, ollamafake: StartOllama, answers: int, gathers: float) -> None:
+    node = ollamafake("--delay", 20)
+    async with serving(tmp_path, nodes=[node.url]) as served:
+        assert await seen(served, "demo:latest", answers) == {0.0, gathers}
+
+
+async def test_but_not_for_those_that_wait_for_their_turn(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        assert await seen(served, "demo", 2 * MANY) == {0.0}
+
+
+async def seen(served: Served, model: str, answers: int) -> set[float]:
+    """How long the loop gathered while so many asked at once, and afterwards."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, Loop)
-    seen: set[float] = set()
-
-    async def ask() -> None:
-        body = {"model": "demo", "messages": [{"role": "user", "content": "What is a worker?"}], "max_tokens": 4}
-        events = await served.events("/v1/chat/completions", **body)
-        assert events
-
-    async with serving(tmp_path) as served:
-        asked = asyncio.gather(*(ask() for _ in range(answers)))
-        while not asked.done():
-            seen.add(loop.gathers)
-            await asyncio.sleep(0.001)
-        await asked
-        assert seen == {0.0, gathers}
-        assert loop.gathers == 0.0
+    body = {"model": model, "messages": [{"role": "user", "content": "What is a worker?"}], "max_tokens": 4}
+    asked = asyncio.gather(*(served.events("/v1/chat/completions", **body) for _ in range(answers)))
+    found: set[float] = set()
+    while not asked.done():
+        found.add(loop.gathers)
+        await asyncio.sleep(0.001)
+    assert all(await asked)
+    while served.gateway._answers._running:  # the last of them is on its way out
+        await asyncio.sleep(0.001)
+    assert loop.gathers == 0.0
+    return found

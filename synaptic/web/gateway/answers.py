@@ -39,6 +39,7 @@ class Answers:
         self._slow = slow
         self._home = session.environment.home
         self._running: set[asyncio.Task[object]] = set()
+        self._writing = 0  # of those that run; the others wait for their model or their turn
         self._closes = False
         self._learned: float | None = None  # when, by a steady clock
 
@@ -49,7 +50,6 @@ class Answers:
         if self._closes:
             raise NotNowError(CLOSES)
         self._running.add(task)
-        self._gather()
         try:
             return await self._answer(request, asked, shape, client)
         except asyncio.CancelledError:
@@ -58,7 +58,6 @@ class Answers:
             raise NotNowError(CLOSES) from None
         finally:
             self._running.discard(task)
-            self._gather()
 
     async def close(self, grace: float = GRACE) -> None:
         """What is on its way may end; what does not end in time is cut, and says so."""
@@ -71,10 +70,11 @@ class Answers:
         if running:
             await asyncio.wait(running)
 
-    def _gather(self) -> None:
+    def _gather(self, more: int) -> None:
+        self._writing += more
         loop = asyncio.get_running_loop()
         if isinstance(loop, Loop):
-            loop.gathers = GATHERS if len(self._running) >= MANY else 0.0
+            loop.gathers = GATHERS if self._writing >= MANY else 0.0
 
     def _is_due(self) -> bool:
         """Whether to write down what an answer took: that reads and writes a file, and clients may ask very often."""
@@ -92,16 +92,20 @@ class Answers:
             return _document(shape.whole(Whole("", "", []), End(asked.deed.value)))
         at, slots = (route.model.name, route.plan.slots) if route.plan else (route.nodes[0], len(route.nodes) * 1000)
         async with self._turns.turn(at, slots, client) as over:
-            alone = self._turns.running(at) == 1
+            self._gather(1)
+            try:
+                alone = self._turns.running(at) == 1
 
-            def teaches() -> bool:
-                return alone and self._turns.running(at) <= 1 and self._is_due()
+                def teaches() -> bool:
+                    return alone and self._turns.running(at) <= 1 and self._is_due()
 
-            reply = Reply(self._session.answering, route, asked.messages, like=asked.like, learns=teaches, asks=False)
-            sending = Sending(reply, shape, began, loaded, over, self._home)
-            if asked.stream:
-                return await sending.stream(request, lambda: self._closes, self._slow)
-            return _document(await sending.whole())
+                reply = Reply(self._session.answering, route, asked.messages, like=asked.like, learns=teaches, asks=False)
+                sending = Sending(reply, shape, began, loaded, over, self._home)
+                if asked.stream:
+                    return await sending.stream(request, lambda: self._closes, self._slow)
+                return _document(await sending.whole())
+            finally:
+                self._gather(-1)
 
 
 def _check(route: Route, asked: Asked) -> None:
